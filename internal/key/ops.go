@@ -1,0 +1,62 @@
+package key
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Op is one permitted operation of a key ("key_ops").
+type Op string
+
+// The operations, spelled as on the wire.
+const (
+	OpEncrypt Op = "encrypt"
+	OpDecrypt Op = "decrypt"
+	OpSign    Op = "sign"
+	OpVerify  Op = "verify"
+	OpWrap    Op = "wrapKey"
+	OpUnwrap  Op = "unwrapKey"
+	OpImport  Op = "import"
+	OpExport  Op = "export"
+)
+
+// allowedOps is what a key type may be asked to do at all. The order is the one the service echoes.
+var allowedOps = map[Type][]Op{
+	RSA: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpImport, OpExport},
+	EC:  {OpSign, OpVerify, OpExport},
+	Oct: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpExport},
+}
+
+// ParseOps checks a request's key_ops for a key of type t: no duplicates, nothing the type cannot do.
+// nil means the type's defaults.
+func ParseOps(t Type, in []string) ([]Op, error) {
+	if in == nil {
+		return DefaultOps(t), nil
+	}
+	var out []Op
+	for _, s := range in {
+		i := slices.IndexFunc(allowedOps[t], func(o Op) bool { return strings.EqualFold(string(o), s) })
+		if i < 0 {
+			return nil, fmt.Errorf("%w: key_ops %q is not possible for %s keys", ErrBadParameter, s, t)
+		}
+		if slices.Contains(out, allowedOps[t][i]) {
+			return nil, fmt.Errorf("%w: key_ops lists %q twice", ErrBadParameter, s)
+		}
+		out = append(out, allowedOps[t][i])
+	}
+	return out, nil
+}
+
+// DefaultOps is what a key may do when its creator does not say.
+func DefaultOps(t Type) []Op {
+	switch t {
+	case RSA:
+		return []Op{OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap}
+	case EC:
+		return []Op{OpSign, OpVerify}
+	case Oct:
+		return []Op{OpDecrypt, OpEncrypt, OpUnwrap, OpWrap}
+	}
+	return nil
+}
