@@ -1,0 +1,147 @@
+package rbac
+
+import (
+	"fmt"
+	"strings"
+
+	"redoubt/internal/key"
+)
+
+// Scope is where an assignment holds: "/", "/keys" or "/keys/{name}". The zero value is invalid.
+// A key scope keeps the letter case it was given and is compared without regard to it.
+type Scope string
+
+// The scopes above single keys.
+const (
+	ScopeRoot Scope = "/"
+	ScopeKeys Scope = "/keys"
+)
+
+// KeyScope is the scope of one key with all its versions.
+func KeyScope(n key.Name) Scope { return ScopeKeys + "/" + Scope(n) }
+
+// ParseScope accepts the forms clients send: with or without a leading slash, doubled and trailing slashes.
+func ParseScope(s string) (Scope, error) {
+	parts := strings.FieldsFunc(s, func(r rune) bool { return r == '/' })
+	switch {
+	case len(parts) == 0:
+		return ScopeRoot, nil
+	case len(parts) == 1 && strings.EqualFold(parts[0], "keys"):
+		return ScopeKeys, nil
+	case len(parts) == 2 && strings.EqualFold(parts[0], "keys"):
+		n, err := key.ParseName(parts[1])
+		if err != nil {
+			return "", fmt.Errorf("%w: scope %q: %v", ErrBadAssignment, s, err)
+		}
+		return KeyScope(n), nil
+	}
+	return "", fmt.Errorf("%w: scope %q; use /, /keys or /keys/{name}", ErrBadAssignment, s)
+}
+
+func (s Scope) fold() Scope { return Scope(strings.ToLower(string(s))) }
+
+// Contains tells whether an assignment at s also holds at t.
+func (s Scope) Contains(t Scope) bool {
+	s, t = s.fold(), t.fold()
+	return s == ScopeRoot || s == t || s == ScopeKeys && strings.HasPrefix(string(t), "/keys/")
+}
+
+// Equal compares without regard to letter case.
+func (s Scope) Equal(t Scope) bool { return s.fold() == t.fold() }
+
+// Assignment gives one principal (or group) one role at one scope.
+type Assignment struct {
+	ID         string       `json:"id"` // GUID, lower-case
+	Scope      Scope        `json:"scope"`
+	Principal  string       `json:"principal"` // object id, lower-case GUID
+	Definition DefinitionID `json:"definition"`
+}
+
+// WireID is the assignment's id as clients know it; it has a leading slash.
+func (a Assignment) WireID() string {
+	scope := string(a.Scope)
+	if a.Scope == ScopeRoot {
+		scope = ""
+	}
+	return scope + "/providers/Microsoft.Authorization/roleAssignments/" + a.ID
+}
+
+type grant struct {
+	scope Scope
+	give  Set
+}
+
+// Table is a compiled set of assignments, indexed by principal. It is immutable.
+type Table struct{ byPrincipal map[string][]grant }
+
+// Compile builds a Table. An assignment whose custom role no longer exists is defunct and grants nothing.
+func Compile(assignments []Assignment, custom []Definition) (*Table, error) {
+	gives := make(map[DefinitionID]Set, len(builtIns)+len(custom))
+	for _, ds := range [][]Definition{custom, builtIns} {
+		for _, d := range ds {
+			s, err := d.Grants()
+			if err != nil {
+				return nil, fmt.Errorf("role %s: %w", d.ID, err)
+			}
+			gives[d.ID] = s
+		}
+	}
+	t := &Table{byPrincipal: make(map[string][]grant, len(assignments))}
+	for _, a := range assignments {
+		if s := gives[a.Definition]; s != 0 {
+			t.byPrincipal[a.Principal] = append(t.byPrincipal[a.Principal], grant{a.Scope.fold(), s})
+		}
+	}
+	return t, nil
+}
+
+// Allow tells whether p, or a group p is in, may do a at scope.
+func (t *Table) Allow(p Principal, a Action, at Scope) bool {
+	if t == nil || p.ID == "" || a == 0 {
+		return false
+	}
+	at = at.fold()
+	if t.allow(p.ID, a, at) {
+		return true
+	}
+	for _, g := range p.Groups {
+		if t.allow(g, a, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Table) allow(id string, a Action, at Scope) bool {
+	for _, g := range t.byPrincipal[id] {
+		if g.give.Has(a) && g.scope.Contains(at) {
+			return true
+		}
+	}
+	return false
+}
+
+// Denied is the error of a refused request. Its text begins with the service's own words.
+type Denied struct {
+	Action Action
+	Scope  Scope
+}
+
+func (d *Denied) Error() string {
+	return fmt.Sprintf("Not authorized to access %s on %s; ask a Managed HSM Administrator or Policy Administrator to assign %q at %s", d.Action, d.Scope, narrowest(d.Action), d.Scope)
+}
+
+// Unwrap makes errors.Is(err, ErrDenied) hold.
+func (d *Denied) Unwrap() error { return ErrDenied }
+
+// narrowest names the built-in role that grants a and least else.
+func narrowest(a Action) string {
+	best, size := "", 1<<10
+	for _, d := range builtIns {
+		s, _ := d.Grants()
+		if n := len(d.DataActions); s.Has(a) && n < size {
+			best, size = d.Name, n
+		}
+	}
+	return best
+}
