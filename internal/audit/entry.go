@@ -1,0 +1,83 @@
+// Package audit is the tamper-evident record of what was done with one HSM: a file of JSON lines, each
+// carrying the hash of the one before it, with checkpoints signed by the HSM from time to time.
+//
+// What the chain proves: no line before the last checkpoint can be changed, removed or reordered without
+// the break showing. What it cannot prove alone: that lines after the last checkpoint were not cut off;
+// for that a head must be kept elsewhere (see Verify). Format: docs/formats/audit.md.
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrBroken: the file is not a valid chain; the message names the line.
+	ErrBroken = errors.New("audit: chain is broken")
+	// ErrClosed: the log has been closed.
+	ErrClosed = errors.New("audit: log is closed")
+)
+
+// Entry is one line before it is chained. Times are UTC. No field ever holds a secret, a token or key
+// material.
+type Entry struct {
+	ID         string            `json:"id"` // unique; Append drops an entry whose id it has just written
+	Time       time.Time         `json:"time"`
+	Operation  string            `json:"operationName"`
+	Result     string            `json:"resultType"`                  // "Success", "Denied", "Failed"
+	Reason     string            `json:"resultDescription,omitempty"` // why not, without secrets
+	Principal  string            `json:"principal,omitempty"`         // object id
+	AppID      string            `json:"appid,omitempty"`
+	UPN        string            `json:"upn,omitempty"`
+	CallerIP   string            `json:"callerIpAddress,omitempty"`
+	ClientInfo string            `json:"clientInfo,omitempty"`
+	RequestID  string            `json:"correlationId,omitempty"`
+	Target     string            `json:"target,omitempty"` // scope or name the operation was about
+	DomainID   string            `json:"domainId,omitempty"`
+	DurationMS float64           `json:"durationMs"`
+	Details    map[string]string `json:"details,omitempty"`
+}
+
+// Head is the end of a chain: how many lines, and the hash of the last.
+type Head struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"` // hex SHA-256; 64 zeros for an empty chain
+}
+
+// String is the form used in manifests and for --expect-head: "seq:hash".
+func (h Head) String() string { return fmt.Sprintf("%d:%s", h.Seq, h.Hash) }
+
+var zeroHash = hex.EncodeToString(make([]byte, sha256.Size))
+
+// line is what stands in the file. Hash = SHA-256(label || prev || body), body being the exact bytes of
+// the entry or checkpoint member.
+type line struct {
+	Seq        uint64          `json:"seq"`
+	Prev       string          `json:"prev"`
+	Hash       string          `json:"hash"`
+	Entry      json.RawMessage `json:"entry,omitempty"`
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+}
+
+// checkpoint is a signed statement about the head before it.
+type checkpoint struct {
+	Head      string `json:"head"`
+	PublicKey []byte `json:"publicKey"`
+	Signature []byte `json:"signature"`
+}
+
+const (
+	chainLabel      = "redoubt/audit/chain/v1\x00"
+	checkpointLabel = "redoubt/audit/checkpoint/v1\x00"
+)
+
+func chainHash(seq uint64, prev string, kind byte, body []byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s%d\x00%s\x00%c", chainLabel, seq, prev, kind)
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
