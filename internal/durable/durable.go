@@ -1,8 +1,22 @@
 // Package durable writes files that are there, whole, after a power loss, or not there at all.
 //
 // The order is always: write a temporary file in the same folder, fsync it, give it its name (rename or
-// link), fsync the folder. A crash before the name is given leaves only a ".tmp-" file, which readers
-// never look at; a crash after it leaves the complete file.
+// link), fsync the folder. What a crash (SIGKILL or power loss) leaves behind:
+//
+//   - before the name is given: what was there before, and perhaps a ".tmp-" file of any content, which
+//     readers never look at. Nobody sweeps these: an owner of a folder who cares, because the content was
+//     meant to be destroyable, sweeps it himself (see unlock.Roots).
+//   - after the name is given, before the folder is synced: the old state or the new, each whole. The
+//     caller has not been told that it succeeded.
+//   - after CreateExclusive has linked, before the temporary name is removed: the new file, and a ".tmp-"
+//     name that is the same file, not a copy.
+//   - after the call has returned nil: the new state.
+//
+// An error from the last step (folder sync) means that the outcome is unknown until the next crash: the
+// file may be there now and gone then. Callers repeat the call or stop; they do not assume either.
+//
+// Files are complete but not locked: two writers of one path each succeed, and the later rename wins.
+// CreateExclusive needs a file system with hard links, and reports an error where there are none.
 package durable
 
 import (
@@ -11,6 +25,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // WriteFile puts data at path, replacing what is there.
@@ -68,12 +83,27 @@ func Remove(path string) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// MkdirAll makes path and its missing parents and makes their names durable.
+// MkdirAll makes path and its missing parents and makes their names durable, outermost first. It syncs
+// the parent of path even when nothing was missing: an earlier call may have crashed before doing so.
 func MkdirAll(path string, perm fs.FileMode) error {
+	var parents []string // to sync, innermost first
+	for dir := filepath.Clean(path); ; {
+		parent := filepath.Dir(dir)
+		parents = append(parents, parent)
+		if _, err := os.Stat(parent); err == nil || parent == dir {
+			break
+		}
+		dir = parent
+	}
 	if err := os.MkdirAll(path, perm); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	for _, dir := range slices.Backward(parents) {
+		if err := SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SyncDir makes the names in a folder durable.
