@@ -1,0 +1,155 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"redoubt/internal/rbac"
+	"redoubt/internal/seal"
+	"redoubt/internal/store"
+)
+
+// call is one admitted operation. begin makes it, end closes it; between them v is the state of the
+// device the operation works on.
+type call struct {
+	h       *HSM
+	op      Operation
+	who     Caller
+	scope   rbac.Scope
+	owner   string // object id that is admitted whatever its roles (who started a job), or empty
+	started time.Time
+	v       view
+	audited bool              // the audit entry was committed with the change
+	details map[string]string // for the audit entry; never secrets
+}
+
+// view is the device at one revision, with the root that opens its content.
+type view struct {
+	h    *HSM
+	dev  device
+	rev  store.Rev
+	root *seal.Root
+}
+
+// begin is the guard: the first line of every exported operation. It admits the call if the device's
+// state and the caller's roles allow the operation at scope, and otherwise audits the refusal.
+func (h *HSM) begin(ctx context.Context, who Caller, op Operation, scope rbac.Scope) (*call, error) {
+	return h.beginOwned(ctx, who, op, scope, "")
+}
+
+// beginOwned is begin for the status of a job: owner, who started it, may ask whatever roles a restore
+// left them with.
+func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rbac.Scope, owner string) (*call, error) {
+	c := &call{h: h, op: op, who: who, scope: scope, owner: owner, started: h.cfg.Clock()}
+	if err := c.admit(ctx); err != nil {
+		c.end(&err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// admit reads the device and checks state and permission.
+func (c *call) admit(ctx context.Context) error {
+	d, rev, err := c.h.readDevice(ctx)
+	if err != nil {
+		return err
+	}
+	root, err := c.h.rootFor(ctx, d.Root)
+	if errors.Is(err, ErrSealed) {
+		return fmt.Errorf("%w: %w", c.h.notAllowed(Sealed, c.op), err)
+	}
+	if err != nil {
+		return err
+	}
+	c.v = view{h: c.h, dev: d, rev: rev, root: root}
+	// Permission before state: a stranger learns nothing, not even whether the HSM is activated.
+	if err := c.permit(ctx); err != nil {
+		return err
+	}
+	if row := c.op.row(); !row.allowedIn(d.State) {
+		return c.h.notAllowed(d.State, c.op)
+	}
+	return nil
+}
+
+func (c *call) permit(ctx context.Context) error {
+	if c.owner != "" && c.owner == c.who.ID {
+		return nil
+	}
+	t, err := c.v.rolesTable(ctx)
+	if err != nil {
+		return err
+	}
+	if a := c.op.row().Action; !t.Allow(c.who.Principal, a, c.scope) {
+		return &rbac.Denied{Action: a, Scope: c.scope}
+	}
+	return nil
+}
+
+// end closes the call: unless its entry was committed with a change, the outcome is queued for the audit
+// log. Use it deferred, on the named error.
+func (c *call) end(err *error) {
+	if c.audited && *err == nil {
+		return
+	}
+	c.h.enqueue(c.entry(*err))
+}
+
+// change is what a mutation wants written. dev, when set, replaces the device record.
+type change struct {
+	ifs []store.Cond
+	ops []store.Op
+	dev *device
+}
+
+// attempts bounds how often update starts over when others commit in between.
+const attempts = 32
+
+// update commits the change that build proposes, with the audit entry, if the device is still as build
+// saw it. When it is not, the call is admitted anew and build runs again: it must have no other effect.
+func (c *call) update(ctx context.Context, build func() (change, error)) error {
+	for range attempts {
+		ch, err := build()
+		if err != nil {
+			return err
+		}
+		err = c.commit(ctx, ch)
+		var conflict *store.Conflict
+		if !errors.As(err, &conflict) {
+			return err
+		}
+		if err := c.admit(ctx); err != nil {
+			return err
+		}
+	}
+	return ErrConflict
+}
+
+func (c *call) commit(ctx context.Context, ch change) error {
+	ifs := append(ch.ifs, store.Unchanged(c.h.deviceKey(), c.v.rev))
+	ops := append(ch.ops, c.outboxOp())
+	if ch.dev != nil {
+		ops = append(ops, store.Put(c.h.deviceKey(), ch.dev.encode()))
+	}
+	_, err := c.h.store.Txn(ctx, ifs, ops)
+	var conflict *store.Conflict
+	if errors.As(err, &conflict) {
+		return err
+	}
+	if err != nil {
+		return storeError("commit "+c.op.String(), err)
+	}
+	c.audited = true
+	c.h.kickSequencer()
+	return nil
+}
+
+// note adds a detail to the call's audit entry.
+func (c *call) note(k, v string) {
+	if c.details == nil {
+		c.details = make(map[string]string)
+	}
+	c.details[k] = v
+}

@@ -1,0 +1,260 @@
+// Package hsm is the device: one HSM with its state, its content and the one guard that every operation
+// passes. Read this package first.
+//
+// It holds orchestration only. Rules belong to key and rbac, bytes to material and seal, formats to
+// securitydomain and backup. What it promises:
+//
+//   - Every exported operation begins with begin (guard.go): is the device in a state that allows it, may
+//     the caller do it, and what goes into the audit log. What an operation is stands in one table
+//     (operation.go).
+//   - A mutation is one transaction of the store, together with its audit entry and conditional on the
+//     device record being unchanged. So what was acknowledged is durable, a crash leaves the state before
+//     or the state after, and no mutation can slip past a restore or an activation.
+//   - Content (keys, roles, settings) is sealed under the HSM's root, under names that mean the same on
+//     any HSM with that security domain. Nothing sealed is ever opened for a backup.
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"redoubt/internal/audit"
+	"redoubt/internal/blob"
+	"redoubt/internal/rbac"
+	"redoubt/internal/seal"
+	"redoubt/internal/store"
+	"redoubt/internal/unlock"
+)
+
+// Config is what a device needs from outside. All fields but Identities, PurgeProtected and Log are required.
+type Config struct {
+	ID    string // UUID of this HSM, lower-case; never reused
+	Name  string // resource name in its original letter case, for messages and folder names
+	Store store.Store
+	Roots *unlock.Roots
+	Audit *audit.Log
+	// OpenContainer opens the storage that a backup or restore names. It does not touch the network.
+	OpenContainer func(ctx context.Context, r ContainerRequest) (blob.Container, error)
+	Clock         func() time.Time
+	// RestorePointMaxAge is how old the newest backup may be for a full restore; 0 means any since activation.
+	RestorePointMaxAge time.Duration
+	RetentionDays      int // soft-delete retention of keys, days
+	PurgeProtected     func() bool
+	Identities         func() []string // resource ids of the user-assigned identities attached now
+	Log                *slog.Logger
+}
+
+// ContainerRequest names the storage of a job. SAS is a function so that the credential is not printed
+// with the struct; nil when Identities are to be used.
+type ContainerRequest struct {
+	URI        string
+	SAS        func() string
+	Identities []string
+	Need       string // permissions the job needs of a SAS, e.g. "crdw"
+}
+
+// Caller is who calls, and from where; it is a parameter of every operation.
+type Caller struct {
+	rbac.Principal
+	RequestID string
+	IP        string
+	Client    string // User-Agent
+}
+
+// HSM is one open device. Methods may be called from any goroutine.
+type HSM struct {
+	cfg   Config
+	store store.Store
+	log   *slog.Logger
+
+	root   atomic.Pointer[loadedRoot]
+	roles  atomic.Pointer[compiledRoles]
+	dev    atomic.Pointer[parsedDevice]
+	cache  cache
+	queue  chan audit.Entry // entries of operations that write nothing else
+	kick   chan struct{}    // tells the sequencer that the outbox has entries
+	denied deniedLimit
+
+	life   context.Context // ends with Close; jobs and the sequencer run under it
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu         sync.Mutex
+	containers map[string]blob.Container // by job id: kept so that a restore point can be read again
+}
+
+type loadedRoot struct {
+	id   string
+	root *seal.Root
+}
+
+type parsedDevice struct {
+	mod store.Rev
+	dev device
+}
+
+// Create provisions a new device: a local root, and the Administrator role at "/" for each of admins
+// (object ids). It is one transaction; after a crash it can be repeated.
+func Create(ctx context.Context, cfg Config, admins []string) error {
+	if len(admins) == 0 || len(admins) > 50 {
+		return fmt.Errorf("%w: an HSM needs 1 to 50 initial administrators", ErrBadRequest)
+	}
+	root, rootID := seal.NewRoot(0), newID()
+	if err := cfg.Roots.Put(ctx, cfg.ID, rootID, root.Export()); err != nil {
+		return fmt.Errorf("keep the local root: %w", err)
+	}
+	h := &HSM{cfg: cfg, store: cfg.Store}
+	d := device{Format: deviceFormat, ID: cfg.ID, State: Provisioned, Generation: newID(), Root: rootID, Lineage: newID()}
+	v := &view{h: h, root: root}
+	var ops []store.Op
+	for _, a := range admins {
+		id, err := rbac.ParseGUID(a)
+		if err != nil {
+			return fmt.Errorf("%w: initial administrator %q is not an object id", ErrBadRequest, a)
+		}
+		d.Admins = append(d.Admins, id)
+	}
+	v.dev = d
+	for _, a := range d.Admins {
+		ops = append(ops, v.putAssignment(rbac.Assignment{ID: newGUID(), Scope: rbac.ScopeRoot, Principal: a, Definition: rbac.Administrator}))
+	}
+	ops = append(ops, store.Put(h.deviceKey(), d.encode()))
+	if _, err := cfg.Store.Txn(ctx, []store.Cond{store.Absent(h.deviceKey())}, ops); err != nil {
+		return storeError("create the HSM", err)
+	}
+	return nil
+}
+
+// Open starts a device that Create made. When the unlock driver cannot open the root yet, the device
+// opens Sealed and Unseal can be tried again; all else that a crash left half done is settled first.
+func Open(ctx context.Context, cfg Config) (*HSM, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
+		queue: make(chan audit.Entry, 4096), kick: make(chan struct{}, 1), containers: make(map[string]blob.Container)}
+	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := h.Unseal(ctx); err != nil && !errors.Is(err, ErrSealed) {
+		h.cancel()
+		return nil, err
+	}
+	h.work.Go(h.sequence)
+	return h, nil
+}
+
+// Unseal loads the root and settles what a crash interrupted. It is a no-op on a device that has its root.
+func (h *HSM) Unseal(ctx context.Context) error {
+	d, rev, err := h.readDevice(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := h.rootFor(ctx, d.Root); err != nil {
+		return err
+	}
+	return h.settle(ctx, d, rev)
+}
+
+// Close stops running jobs (they end as interrupted), writes the audit entries that wait and closes the
+// audit log. The store stays open: it is the caller's.
+func (h *HSM) Close() error {
+	h.cancel()
+	h.work.Wait()
+	return h.cfg.Audit.Close()
+}
+
+// Status is what the control plane and status pages show of a device.
+type Status struct {
+	State               State
+	DomainID            string // empty until a security domain is installed
+	Epoch               uint32
+	ExchangeFingerprint string // SHA-256 thumbprint (base64url) of the exchange certificate given out
+	Job                 string
+	Warnings            []string
+	AuditHead           string
+	Unlock              string
+}
+
+// Status needs no permission: it is for the control plane, which has its own.
+func (h *HSM) Status(ctx context.Context) (Status, error) {
+	d, _, err := h.readDevice(ctx)
+	if err != nil {
+		return Status{State: Degraded}, err
+	}
+	s := Status{State: d.State, DomainID: d.DomainID, Epoch: d.Epoch, ExchangeFingerprint: d.Exchange, Job: d.Job,
+		Warnings: d.Warnings, AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe()}
+	if _, err := h.rootFor(ctx, d.Root); errors.Is(err, ErrSealed) {
+		s.State = Sealed
+	}
+	return s, nil
+}
+
+// ID is the device's UUID.
+func (h *HSM) ID() string { return h.cfg.ID }
+
+// Name is the resource name.
+func (h *HSM) Name() string { return h.cfg.Name }
+
+func (h *HSM) now() int64 { return h.cfg.Clock().Unix() }
+
+// rootFor returns the root with that id, loading it through unlock when it is not the one in memory.
+func (h *HSM) rootFor(ctx context.Context, id string) (*seal.Root, error) {
+	if l := h.root.Load(); l != nil && l.id == id {
+		return l.root, nil
+	}
+	r, err := h.loadRoot(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	h.root.Store(&loadedRoot{id: id, root: r})
+	return r, nil
+}
+
+func (h *HSM) loadRoot(ctx context.Context, id string) (*seal.Root, error) {
+	s, err := h.cfg.Roots.Get(ctx, h.cfg.ID, id)
+	if errors.Is(err, unlock.ErrLocked) {
+		return nil, fmt.Errorf("%w: %v", ErrSealed, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: root %s: %v", ErrCorrupt, id, err)
+	}
+	defer s.Wipe()
+	r, err := seal.Import(s)
+	if err != nil {
+		return nil, fmt.Errorf("%w: root %s: %v", ErrCorrupt, id, err)
+	}
+	return r, nil
+}
+
+// readDevice reads the device record; parsing is skipped while it is unchanged.
+func (h *HSM) readDevice(ctx context.Context) (device, store.Rev, error) {
+	kv, _, err := h.store.Get(ctx, h.deviceKey())
+	if err != nil {
+		return device{}, 0, storeError("read the device record", err)
+	}
+	if p := h.dev.Load(); p != nil && p.mod == kv.Mod {
+		return p.dev, kv.Mod, nil
+	}
+	d, err := parseDevice(kv.Val)
+	if err != nil {
+		return device{}, 0, err
+	}
+	h.dev.Store(&parsedDevice{mod: kv.Mod, dev: d})
+	return d, kv.Mod, nil
+}
+
+// storeError wraps what the store said: callers outside only learn that the HSM cannot reach it.
+func storeError(doing string, err error) error {
+	var conflict *store.Conflict
+	switch {
+	case errors.As(err, &conflict):
+		return fmt.Errorf("%s: %w", doing, ErrConflict)
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
