@@ -41,7 +41,8 @@ var (
 	ErrFull = errors.New("store: no space left")
 )
 
-// Rev is a revision: it grows with every commit of one store. 0 is "none".
+// Rev is a revision: it grows with every commit of one store. 0 is "none", and even an empty store is at a
+// higher one. A Txn that changes nothing (conditions alone, deletions of absent keys) makes no revision.
 type Rev int64
 
 // KV is one record as read. Create and Mod are the revisions that created and last changed it.

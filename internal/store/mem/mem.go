@@ -45,6 +45,7 @@ var _ store.Store = (*Store)(nil)
 // New makes an empty store.
 func New() *Store {
 	return &Store{
+		rev:     1, // 0 is "none", so an empty store is at revision 1
 		history: map[string][]version{},
 		log:     map[store.Rev][]string{},
 		pins:    map[*pin]struct{}{},
