@@ -1,0 +1,180 @@
+// Package azhttp is what every Azure-shaped endpoint shares: request ids and fixed headers, routing on the
+// raw path, reading bodies, bearer tokens, the one error table, long-running-operation headers.
+//
+// Paths are never cleaned or redirected: clients send "//keys", "///providers" and trailing slashes, and
+// a redirect would turn their POST into a GET.
+package azhttp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Request is one request on its way to a handler.
+type Request struct {
+	*http.Request
+	W      http.ResponseWriter
+	ID     string            // x-ms-request-id
+	Path   []string          // non-empty path segments, unescaped one by one
+	Params map[string]string // values of the pattern's {names}
+}
+
+// Reply is what a handler answers. Body is encoded as JSON; nil sends none. Header values replace.
+type Reply struct {
+	Status int // 0 means 200
+	Body   any
+	Header http.Header
+}
+
+// OK is a 200 with a body.
+func OK(body any) (Reply, error) { return Reply{Body: body}, nil }
+
+// Accepted is a 202 for a long-running operation. header is "Azure-AsyncOperation" or "Location".
+func Accepted(body any, header, location string) (Reply, error) {
+	return Reply{Status: http.StatusAccepted, Body: body, Header: http.Header{header: {location}, "Retry-After": {"1"}}}, nil
+}
+
+// HandlerFunc does three things: decode, one call, encode.
+type HandlerFunc func(rq *Request) (Reply, error)
+
+// NewRequest gives r its id and splits its path.
+func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
+	rq := &Request{Request: r, W: w, ID: NewGUID()}
+	for seg := range strings.SplitSeq(r.URL.EscapedPath(), "/") {
+		if seg == "" {
+			continue
+		}
+		s, err := url.PathUnescape(seg)
+		if err != nil {
+			return rq, Bad("The request path is not valid.")
+		}
+		rq.Path = append(rq.Path, s)
+	}
+	return rq, nil
+}
+
+// MaxBody is the largest body a handler reads unless it asks for another limit: a security domain for
+// ten officers with 4096-bit keys is about 20 KB.
+const MaxBody = 1 << 20
+
+// bodyTime is how long a client may take to send a body.
+const bodyTime = 20 * time.Second
+
+// ReadBody reads the whole body, bounded in size and time.
+func (rq *Request) ReadBody() ([]byte, error) {
+	// Not every ResponseWriter has deadlines (tests); the server's own limits hold then.
+	_ = http.NewResponseController(rq.W).SetReadDeadline(time.Now().Add(bodyTime))
+	b, err := io.ReadAll(http.MaxBytesReader(rq.W, rq.Body, MaxBody))
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		return nil, fmt.Errorf("the request body is larger than %d bytes: %w", big.Limit, err)
+	}
+	if err != nil {
+		return nil, Bad("The request body could not be read: it ended early or came too slowly.")
+	}
+	_ = http.NewResponseController(rq.W).SetReadDeadline(time.Time{})
+	return b, nil
+}
+
+// Decode reads a JSON body into v. Unknown members are ignored, as the service does: clients send
+// read-only ones back.
+func (rq *Request) Decode(v any) error {
+	b, err := rq.ReadBody()
+	if err != nil {
+		return err
+	}
+	if len(b) == 0 {
+		return Bad("The request needs a JSON body.")
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return Bad("The request body is not valid: " + jsonReason(err))
+	}
+	return nil
+}
+
+func jsonReason(err error) string {
+	var typ *json.UnmarshalTypeError
+	if errors.As(err, &typ) {
+		return fmt.Sprintf("member %q cannot be a %s.", typ.Field, typ.Value)
+	}
+	return err.Error()
+}
+
+// fixed headers of every answer (rest-api 1.0).
+func (rq *Request) fixedHeaders() {
+	h := rq.W.Header()
+	h.Set("x-ms-request-id", rq.ID)
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	h.Set("X-Frame-Options", "SAMEORIGIN")
+	h.Set("Content-Security-Policy", "default-src 'self'")
+	if id := rq.Header.Get("x-ms-client-request-id"); id != "" && len(id) <= 128 {
+		h.Set("x-ms-client-request-id", id)
+	}
+}
+
+// Send writes a reply.
+func (rq *Request) Send(rp Reply) {
+	rq.fixedHeaders()
+	h := rq.W.Header()
+	for k, v := range rp.Header {
+		h[http.CanonicalHeaderKey(k)] = v
+	}
+	status := rp.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if rp.Body == nil {
+		h.Set("Content-Length", "0")
+		if status == http.StatusNoContent {
+			h.Del("Content-Length")
+		}
+		rq.W.WriteHeader(status)
+		return
+	}
+	b, err := json.Marshal(rp.Body)
+	if err != nil { // our own wire structs: a programming error, but never a half-written answer
+		status, b = http.StatusInternalServerError, []byte(`{"error":{"code":"InternalServerError","message":"An internal error occurred."}}`)
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	rq.W.WriteHeader(status)
+	_, _ = rq.W.Write(b) // the client has gone when this fails
+}
+
+type errorBody struct {
+	Error errorDetail `json:"error"`
+}
+
+type errorDetail struct {
+	Code    string       `json:"code"`
+	Message string       `json:"message"`
+	Inner   *errorDetail `json:"innererror,omitempty"`
+}
+
+// Fail writes err through the error table. Causes of server errors are logged with the request id, never
+// sent. suffix is put behind the message (the data plane names the activity id there).
+func (rq *Request) Fail(log *slog.Logger, err error, suffix string) {
+	p, known := FromError(err)
+	if !known {
+		log.ErrorContext(rq.Context(), "request failed", "request", rq.ID, "method", rq.Method, "path", rq.URL.Path, "error", err)
+	}
+	d := errorDetail{Code: p.Code, Message: p.Message + suffix}
+	if p.Inner != "" {
+		d.Inner = &errorDetail{Code: p.Inner}
+	}
+	rp := Reply{Status: p.Status, Body: errorBody{d}}
+	if p.Status == http.StatusServiceUnavailable {
+		rp.Header = http.Header{"Retry-After": {"2"}}
+	}
+	rq.Send(rp)
+}

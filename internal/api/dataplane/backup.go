@@ -1,0 +1,124 @@
+package dataplane
+
+import (
+	"net/http"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/hsm"
+)
+
+var backupRoutes = []route{
+	{"POST", "backup", startBackup},
+	{"GET", "backup/{job}/pending", backupStatus},
+	{"PUT", "restore", startRestore},
+	{"GET", "restore/{job}/pending", restoreStatus},
+	{"PUT", "keys/{name}/restore", startSelectiveRestore},
+}
+
+// sasTokenParameter names the storage of a backup or restore.
+type sasTokenParameter struct {
+	StorageResourceURI string `json:"storageResourceUri"`
+	Token              string `json:"token"`
+	UseManagedIdentity bool   `json:"useManagedIdentity"`
+}
+
+func (p sasTokenParameter) target() hsm.Target {
+	t := hsm.Target{URI: p.StorageResourceURI, UseIdentity: p.UseManagedIdentity}
+	if token := p.Token; token != "" {
+		t.SAS = func() string { return token }
+	}
+	return t
+}
+
+// job is the status document of a backup or restore. Absent values are explicit nulls, as in the service.
+type job struct {
+	Folder    *string   `json:"azureStorageBlobContainerUri,omitempty"`
+	EndTime   *int64    `json:"endTime"`
+	Error     *jobError `json:"error"`
+	JobID     string    `json:"jobId"`
+	StartTime int64     `json:"startTime"`
+	Status    string    `json:"status"`
+	Details   *string   `json:"statusDetails"`
+}
+
+type jobError struct {
+	Code    string  `json:"code"`
+	Message string  `json:"message"`
+	Inner   *string `json:"innererror"`
+}
+
+func wireJob(j hsm.Job) job {
+	out := job{JobID: j.ID, StartTime: j.Start, Status: j.Status}
+	if j.End != 0 {
+		out.EndTime = &j.End
+	}
+	if j.Details != "" {
+		out.Details = &j.Details
+	}
+	if j.FolderURL != "" {
+		out.Folder = &j.FolderURL
+	}
+	if j.ErrorCode != "" {
+		out.Error = &jobError{Code: j.ErrorCode, Message: j.ErrorMessage}
+	}
+	return out
+}
+
+func (q *request) startedReply(j hsm.Job, err error, kind string) (azhttp.Reply, error) {
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return azhttp.Accepted(wireJob(j), "Azure-AsyncOperation", q.base()+"/"+kind+"/"+j.ID+"/pending")
+}
+
+func statusOf(j hsm.Job, err error) (azhttp.Reply, error) {
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return azhttp.Reply{Body: wireJob(j), Header: http.Header{"Retry-After": {"1"}}}, nil
+}
+
+func startBackup(q *request) (azhttp.Reply, error) {
+	var body sasTokenParameter
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	j, err := q.hsm.StartBackup(q.Context(), q.who, body.target())
+	return q.startedReply(j, err, "backup")
+}
+
+func backupStatus(q *request) (azhttp.Reply, error) {
+	return statusOf(q.hsm.BackupStatus(q.Context(), q.who, q.Params["job"]))
+}
+
+func startRestore(q *request) (azhttp.Reply, error) {
+	var body struct {
+		SAS    sasTokenParameter `json:"sasTokenParameters"`
+		Folder string            `json:"folderToRestore"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	j, err := q.hsm.StartRestore(q.Context(), q.who, body.SAS.target(), body.Folder)
+	return q.startedReply(j, err, "restore")
+}
+
+func restoreStatus(q *request) (azhttp.Reply, error) {
+	return statusOf(q.hsm.RestoreStatus(q.Context(), q.who, q.Params["job"]))
+}
+
+func startSelectiveRestore(q *request) (azhttp.Reply, error) {
+	n, err := q.name()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	var body struct {
+		SAS    sasTokenParameter `json:"sasTokenParameters"`
+		Folder string            `json:"folder"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	j, err := q.hsm.StartSelectiveRestore(q.Context(), q.who, n, body.SAS.target(), body.Folder)
+	return q.startedReply(j, err, "restore")
+}

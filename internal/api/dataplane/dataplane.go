@@ -1,0 +1,150 @@
+// Package dataplane speaks Managed HSM's data-plane protocol: keys, cryptographic operations, security
+// domain, backup and restore, local roles, settings. Its handlers decode, make one call on the device, and
+// encode; what they may reach is the device and nothing below it.
+//
+// Order of every request: host -> HSM, bearer token -> caller, and only then path and body. Azure's
+// clients send their first request without token and without body and want the challenge back.
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/authn"
+	"redoubt/internal/fleet"
+	"redoubt/internal/hsm"
+)
+
+// Verifier checks a bearer token; *authn.Verifier is one.
+type Verifier interface {
+	Verify(ctx context.Context, rawToken string) (authn.Identity, error)
+}
+
+// Config is what the data plane needs. All fields are required.
+type Config struct {
+	Fleet    *fleet.Fleet
+	Verifier Verifier
+	LoginURL func(host string) string // e.g. https://login.microsoftonline.com, for the challenge
+	Region   string                   // x-ms-keyvault-region
+	Log      *slog.Logger
+}
+
+// Handler answers for every HSM of the fleet.
+type Handler struct {
+	cfg    Config
+	routes *azhttp.Router
+}
+
+// request is one authenticated request for one HSM.
+type request struct {
+	*azhttp.Request
+	hsm *hsm.HSM
+	who hsm.Caller
+}
+
+// New makes the handler.
+func New(cfg Config) *Handler {
+	h := &Handler{cfg: cfg}
+	var rows []azhttp.Route
+	for _, t := range [][]route{keyRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes} {
+		for _, r := range t {
+			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r.handle)})
+		}
+	}
+	h.routes = azhttp.NewRouter(rows)
+	return h
+}
+
+// route is one row of this package's tables.
+type route struct {
+	method, pattern string
+	handle          func(*request) (azhttp.Reply, error)
+}
+
+type requestKey struct{}
+
+// bind adapts a handler of this package to the router: the request travels beside the generic one.
+func bind(f func(*request) (azhttp.Reply, error)) azhttp.HandlerFunc {
+	return func(rq *azhttp.Request) (azhttp.Reply, error) {
+		return f(rq.Context().Value(requestKey{}).(*request))
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rq, err := azhttp.NewRequest(w, r)
+	if err != nil {
+		h.fail(rq, err)
+		return
+	}
+	reply, err := h.serve(rq)
+	if err != nil {
+		h.fail(rq, err)
+		return
+	}
+	w.Header().Set("x-ms-keyvault-region", h.cfg.Region)
+	rq.Send(reply)
+}
+
+func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
+	label, _, _ := strings.Cut(rq.Host, ".")
+	device, res, err := h.cfg.Fleet.Device(label)
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	who, reply, err := h.authenticate(rq, res.Tenant)
+	if err != nil || reply.Status != 0 {
+		return reply, err
+	}
+	q := &request{Request: rq, hsm: device, who: who}
+	if handle, ok := roleRoute(q); ok {
+		return handle(q)
+	}
+	handle, ok := h.routes.Find(rq)
+	if !ok {
+		return azhttp.Reply{}, azhttp.NotFound("No operation of Managed HSM has this method and path.")
+	}
+	rq.Request = rq.WithContext(context.WithValue(rq.Context(), requestKey{}, q))
+	return handle(rq)
+}
+
+// authenticate turns the bearer token into a caller, or answers with the challenge.
+func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, azhttp.Reply, error) {
+	challenge := http.Header{"Www-Authenticate": {authn.Challenge(rq.Host, h.cfg.LoginURL(rq.Host), tenant)}}
+	token, err := authn.Bearer(rq.Header.Values("Authorization"))
+	if errors.Is(err, authn.ErrNoToken) {
+		return hsm.Caller{}, azhttp.Reply{Status: http.StatusUnauthorized, Header: challenge}, nil
+	}
+	var id authn.Identity
+	if err == nil {
+		id, err = h.cfg.Verifier.Verify(rq.Context(), token)
+	}
+	if err == nil && !strings.EqualFold(id.Principal.Tenant, tenant) {
+		err = authn.ErrWrongTenant
+	}
+	if err != nil {
+		rq.W.Header()["Www-Authenticate"] = challenge["Www-Authenticate"]
+		return hsm.Caller{}, azhttp.Reply{}, err
+	}
+	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
+	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256)}, azhttp.Reply{}, nil
+}
+
+func (h *Handler) fail(rq *azhttp.Request, err error) {
+	rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
+}
+
+// base is the HSM's URL as this client sees it, without a trailing slash.
+func (q *request) base() string { return "https://" + q.Host }
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}

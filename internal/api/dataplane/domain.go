@@ -1,0 +1,75 @@
+package dataplane
+
+import (
+	"net/http"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/hsm"
+)
+
+var domainRoutes = []route{
+	{"POST", "securitydomain/download", downloadDomain},
+	{"GET", "securitydomain/download/pending", downloadStatus},
+	{"GET", "securitydomain/upload", transferKey},
+	{"POST", "securitydomain/upload", uploadDomain},
+	{"GET", "securitydomain/upload/pending", uploadStatus},
+}
+
+type domainStatus struct {
+	Status  string `json:"status"`
+	Details string `json:"status_details"`
+}
+
+// value is the shape in which a security domain or a restore blob travels: a JSON text inside a string.
+type value struct {
+	Value string `json:"value"`
+}
+
+func downloadDomain(q *request) (azhttp.Reply, error) {
+	body, err := q.ReadBody()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	file, err := q.hsm.DownloadDomain(q.Context(), q.who, body)
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return azhttp.Accepted(value{string(file)}, "Azure-AsyncOperation", q.base()+"/securitydomain/download/pending")
+}
+
+func downloadStatus(q *request) (azhttp.Reply, error) {
+	return statusReply(q.hsm.DownloadStatus(q.Context(), q.who))
+}
+
+func uploadStatus(q *request) (azhttp.Reply, error) {
+	return statusReply(q.hsm.UploadStatus(q.Context(), q.who))
+}
+
+// statusReply always names a delay: without one, az waits 30 seconds between polls.
+func statusReply(s hsm.DomainStatus, err error) (azhttp.Reply, error) {
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return azhttp.Reply{Body: domainStatus{s.Status, s.Detail}, Header: http.Header{"Retry-After": {"1"}}}, nil
+}
+
+func transferKey(q *request) (azhttp.Reply, error) {
+	k, err := q.hsm.ExchangeKey(q.Context(), q.who)
+	// transfer_key is a JSON text in a string: az parses it as text and fails on an object.
+	return azhttp.Reply{Body: struct {
+		Format string `json:"key_format"`
+		Key    string `json:"transfer_key"`
+	}{k.Format, k.Key}}, err
+}
+
+func uploadDomain(q *request) (azhttp.Reply, error) {
+	var body value
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	s, err := q.hsm.UploadDomain(q.Context(), q.who, []byte(body.Value))
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return azhttp.Accepted(domainStatus{s.Status, s.Detail}, "Azure-AsyncOperation", q.base()+"/securitydomain/upload/pending")
+}

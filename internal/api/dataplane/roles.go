@@ -1,0 +1,241 @@
+package dataplane
+
+import (
+	"net/http"
+	"strings"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/hsm"
+	"redoubt/internal/rbac"
+)
+
+// roleRoute finds the handler of the role routes, whose scope stands before the fixed part:
+// {scope}/providers/Microsoft.Authorization/{roleAssignments|roleDefinitions}[/{id}].
+func roleRoute(q *request) (func(*request) (azhttp.Reply, error), bool) {
+	for i := 0; i+2 < len(q.Path); i++ {
+		if !strings.EqualFold(q.Path[i], "providers") || !strings.EqualFold(q.Path[i+1], "Microsoft.Authorization") {
+			continue
+		}
+		rest := q.Path[i+3:]
+		if len(rest) > 1 {
+			return nil, false
+		}
+		q.Params = map[string]string{"scope": strings.Join(q.Path[:i], "/")}
+		what := q.Method + " " + strings.ToLower(q.Path[i+2])
+		if len(rest) == 1 {
+			q.Params["id"] = rest[0]
+			what += " one"
+		}
+		h, ok := roleRoutes[what]
+		return h, ok
+	}
+	return nil, false
+}
+
+var roleRoutes = map[string]func(*request) (azhttp.Reply, error){
+	"GET roleassignments":        listAssignments,
+	"GET roleassignments one":    getAssignment,
+	"PUT roleassignments one":    putAssignment,
+	"DELETE roleassignments one": deleteAssignment,
+	"GET roledefinitions":        listDefinitions,
+	"GET roledefinitions one":    getDefinition,
+	"PUT roledefinitions one":    putDefinition,
+	"DELETE roledefinitions one": deleteDefinition,
+}
+
+type roleAssignment struct {
+	ID         string               `json:"id"`
+	Name       string               `json:"name"`
+	Properties assignmentProperties `json:"properties"`
+	Type       string               `json:"type"`
+}
+
+type assignmentProperties struct {
+	PrincipalID      string     `json:"principalId"`
+	RoleDefinitionID string     `json:"roleDefinitionId"`
+	Scope            rbac.Scope `json:"scope,omitempty"`
+}
+
+func wireAssignment(a rbac.Assignment) roleAssignment {
+	return roleAssignment{ID: a.WireID(), Name: a.ID, Type: "Microsoft.Authorization/roleAssignments",
+		Properties: assignmentProperties{PrincipalID: a.Principal, RoleDefinitionID: a.Definition.Wire(), Scope: a.Scope}}
+}
+
+type permission struct {
+	Actions        []string `json:"actions"`
+	NotActions     []string `json:"notActions"`
+	DataActions    []string `json:"dataActions"`
+	NotDataActions []string `json:"notDataActions"`
+}
+
+type definitionProperties struct {
+	RoleName         string       `json:"roleName"`
+	Description      string       `json:"description"`
+	Type             string       `json:"type"`
+	Permissions      []permission `json:"permissions"`
+	AssignableScopes []string     `json:"assignableScopes"`
+}
+
+type roleDefinition struct {
+	ID         string               `json:"id"`
+	Name       string               `json:"name"`
+	Properties definitionProperties `json:"properties"`
+	Type       string               `json:"type"`
+}
+
+func wireDefinition(d rbac.Definition) roleDefinition {
+	kind := "CustomRole"
+	if d.BuiltIn {
+		kind = "AKVBuiltInRole"
+	}
+	return roleDefinition{ID: d.ID.Wire(), Name: string(d.ID), Type: "Microsoft.Authorization/roleDefinitions",
+		Properties: definitionProperties{RoleName: d.Name, Description: d.Description, Type: kind, AssignableScopes: []string{"/"},
+			Permissions: []permission{{Actions: list(d.Actions), NotActions: list(d.NotActions), DataActions: list(d.DataActions), NotDataActions: list(d.NotDataActions)}}}}
+}
+
+// list makes an absent list an empty one: clients index into it.
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func (q *request) scopeAndID() (rbac.Scope, string, error) {
+	s, err := rbac.ParseScope(q.Params["scope"])
+	if err != nil {
+		return "", "", err
+	}
+	id, err := rbac.ParseGUID(q.Params["id"])
+	return s, id, err
+}
+
+func listAssignments(q *request) (azhttp.Reply, error) {
+	s, err := rbac.ParseScope(q.Params["scope"])
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	f, err := parseFilter(q.URL.Query().Get("$filter"))
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	as, err := q.hsm.ListAssignments(q.Context(), q.who, s, f)
+	out := []roleAssignment{}
+	for _, a := range as {
+		out = append(out, wireAssignment(a))
+	}
+	return azhttp.Reply{Body: map[string]any{"value": out}}, err
+}
+
+// parseFilter understands the two filters of the API: atScope() and principalId eq {id}.
+func parseFilter(s string) (hsm.AssignmentFilter, error) {
+	s = strings.TrimSpace(s)
+	words := strings.Fields(s)
+	switch {
+	case s == "":
+		return hsm.AssignmentFilter{}, nil
+	case strings.EqualFold(s, "atScope()"):
+		return hsm.AssignmentFilter{AtScope: true}, nil
+	case len(words) == 3 && strings.EqualFold(words[0], "principalId") && strings.EqualFold(words[1], "eq"):
+		id, err := rbac.ParseGUID(strings.Trim(words[2], "'{}"))
+		return hsm.AssignmentFilter{Principal: id}, err
+	}
+	return hsm.AssignmentFilter{}, azhttp.Bad("$filter is atScope() or principalId eq '{object id}'.")
+}
+
+func (q *request) assignmentReply(status int, a rbac.Assignment, err error) (azhttp.Reply, error) {
+	return azhttp.Reply{Status: status, Body: wireAssignment(a)}, err
+}
+
+func getAssignment(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	a, err := q.hsm.GetAssignment(q.Context(), q.who, s, id)
+	return q.assignmentReply(http.StatusOK, a, err)
+}
+
+func putAssignment(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	var body struct {
+		Properties assignmentProperties `json:"properties"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	def, err := rbac.ParseDefinitionID(body.Properties.RoleDefinitionID)
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	a, err := q.hsm.PutAssignment(q.Context(), q.who, s, id, body.Properties.PrincipalID, def)
+	return q.assignmentReply(http.StatusCreated, a, err)
+}
+
+func deleteAssignment(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	a, err := q.hsm.DeleteAssignment(q.Context(), q.who, s, id)
+	return q.assignmentReply(http.StatusOK, a, err)
+}
+
+func listDefinitions(q *request) (azhttp.Reply, error) {
+	s, err := rbac.ParseScope(q.Params["scope"])
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	ds, err := q.hsm.ListDefinitions(q.Context(), q.who, s)
+	out := []roleDefinition{}
+	for _, d := range ds {
+		out = append(out, wireDefinition(d))
+	}
+	return azhttp.Reply{Body: map[string]any{"value": out}}, err
+}
+
+func (q *request) definitionReply(status int, d rbac.Definition, err error) (azhttp.Reply, error) {
+	return azhttp.Reply{Status: status, Body: wireDefinition(d)}, err
+}
+
+func getDefinition(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	d, err := q.hsm.GetDefinition(q.Context(), q.who, s, rbac.DefinitionID(id))
+	return q.definitionReply(http.StatusOK, d, err)
+}
+
+func putDefinition(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	var body struct {
+		Properties definitionProperties `json:"properties"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	p := body.Properties
+	d := rbac.Definition{ID: rbac.DefinitionID(id), Name: p.RoleName, Description: p.Description}
+	for _, x := range p.Permissions {
+		d.Actions, d.NotActions = append(d.Actions, x.Actions...), append(d.NotActions, x.NotActions...)
+		d.DataActions, d.NotDataActions = append(d.DataActions, x.DataActions...), append(d.NotDataActions, x.NotDataActions...)
+	}
+	d, err = q.hsm.PutDefinition(q.Context(), q.who, s, d)
+	return q.definitionReply(http.StatusCreated, d, err)
+}
+
+func deleteDefinition(q *request) (azhttp.Reply, error) {
+	s, id, err := q.scopeAndID()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	d, err := q.hsm.DeleteDefinition(q.Context(), q.who, s, rbac.DefinitionID(id))
+	return q.definitionReply(http.StatusOK, d, err)
+}

@@ -1,0 +1,123 @@
+package dataplane
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/hsm"
+	"redoubt/internal/key"
+)
+
+// bytes64 is a byte string of the wire: base64url without padding (RFC 4648 section 5).
+type bytes64 []byte
+
+// MarshalJSON implements json.Marshaler.
+func (b bytes64) MarshalJSON() ([]byte, error) {
+	out := make([]byte, base64.RawURLEncoding.EncodedLen(len(b))+2)
+	out[0], out[len(out)-1] = '"', '"'
+	base64.RawURLEncoding.Encode(out[1:], b)
+	return out, nil
+}
+
+// strictURL refuses trailing bits, so that one value has one encoding.
+var strictURL = base64.RawURLEncoding.Strict()
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *bytes64) UnmarshalJSON(in []byte) error {
+	var s *string
+	if err := json.Unmarshal(in, &s); err != nil || s == nil {
+		return err
+	}
+	if strings.ContainsAny(*s, "\r\n") {
+		return azhttp.Bad("A byte string is not valid base64url.")
+	}
+	out, err := strictURL.DecodeString(*s)
+	if err != nil {
+		return azhttp.Bad("A byte string is not valid base64url; use the URL alphabet without padding.")
+	}
+	*b = out
+	return nil
+}
+
+type jsonWebKey struct {
+	Kid    string   `json:"kid"`
+	Kty    string   `json:"kty"`
+	KeyOps []key.Op `json:"key_ops"`
+	N      bytes64  `json:"n,omitempty"`
+	E      bytes64  `json:"e,omitempty"`
+	Crv    string   `json:"crv,omitempty"`
+	X      bytes64  `json:"x,omitempty"`
+	Y      bytes64  `json:"y,omitempty"`
+}
+
+type attributes struct {
+	Enabled         bool   `json:"enabled"`
+	NotBefore       int64  `json:"nbf,omitempty"`
+	Expires         int64  `json:"exp,omitempty"`
+	Created         int64  `json:"created"`
+	Updated         int64  `json:"updated"`
+	RecoveryLevel   string `json:"recoveryLevel"`
+	RecoverableDays int    `json:"recoverableDays"`
+	Exportable      bool   `json:"exportable"`
+	HSMPlatform     string `json:"hsmPlatform"`
+	KeySize         int    `json:"key_size,omitempty"`
+}
+
+// deletion is what the Deleted forms add.
+type deletion struct {
+	RecoveryID         string `json:"recoveryId,omitempty"`
+	DeletedDate        int64  `json:"deletedDate,omitempty"`
+	ScheduledPurgeDate int64  `json:"scheduledPurgeDate,omitempty"`
+}
+
+type keyBundle struct {
+	Key        jsonWebKey        `json:"key"`
+	Attributes attributes        `json:"attributes"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	deletion
+}
+
+type keyItem struct {
+	Kid        string            `json:"kid"`
+	Attributes attributes        `json:"attributes"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	deletion
+}
+
+func (q *request) kid(n key.Name, v key.Version) string {
+	s := q.base() + "/keys/" + string(n)
+	if v != "" {
+		s += "/" + string(v)
+	}
+	return s
+}
+
+func (q *request) bundle(b hsm.Bundle) keyBundle {
+	m := b.Meta
+	return keyBundle{Key: jsonWebKey{Kid: q.kid(m.Name, m.Version), Kty: string(m.Spec.Type), KeyOps: m.Ops, Crv: string(m.Spec.Curve),
+		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: wireAttributes(b), Tags: m.Tags, deletion: q.deletion(b)}
+}
+
+// item is the list form; version is empty where the list shows names.
+func (q *request) item(b hsm.Bundle, version key.Version) keyItem {
+	return keyItem{Kid: q.kid(b.Meta.Name, version), Attributes: wireAttributes(b), Tags: b.Meta.Tags, deletion: q.deletion(b)}
+}
+
+func wireAttributes(b hsm.Bundle) attributes {
+	a := b.Meta.Attributes
+	out := attributes{Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Created: a.Created, Updated: a.Updated,
+		RecoveryLevel: b.RecoveryLevel, RecoverableDays: b.RecoverableDays, HSMPlatform: "0"} // 0 = software
+	if b.Meta.Spec.Type == key.Oct {
+		out.KeySize = b.Meta.Spec.Bits
+	}
+	return out
+}
+
+func (q *request) deletion(b hsm.Bundle) deletion {
+	if b.Deletion == nil {
+		return deletion{}
+	}
+	return deletion{RecoveryID: q.base() + "/deletedkeys/" + string(b.Meta.Name), DeletedDate: b.Deletion.DeletedAt, ScheduledPurgeDate: b.Deletion.PurgeAt}
+}

@@ -1,0 +1,224 @@
+// Package fleet is the HSM resources of this server: create, update, soft-delete, recover, purge, and the
+// way from a host name to a device. It is what the control plane (package api/arm) speaks to.
+//
+// A resource is one record; its name is reserved, without regard to letter case, from creation until
+// purge. Every step is one transaction of the store, except purge, which destroys the sealed roots first
+// and is taken up again after a crash.
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"redoubt/internal/audit"
+	"redoubt/internal/blob"
+	"redoubt/internal/hsm"
+	"redoubt/internal/store"
+	"redoubt/internal/unlock"
+)
+
+var (
+	// ErrUnknownHost: no live HSM has this host name.
+	ErrUnknownHost = errors.New("no managed HSM has this host name")
+	// ErrNotFound: no such HSM resource, live or deleted as asked.
+	ErrNotFound = errors.New("managed HSM not found")
+	// ErrNameTaken: the name belongs to a live HSM.
+	ErrNameTaken = errors.New("the managed HSM name is already in use")
+	// ErrSoftDeleted: the name belongs to a soft-deleted HSM.
+	ErrSoftDeleted = errors.New("a managed HSM of this name exists in deleted state")
+	// ErrBadName: not a possible HSM name.
+	ErrBadName = errors.New("the managed HSM name is not valid")
+	// ErrBadResource: a property is missing or outside what is allowed.
+	ErrBadResource = errors.New("the managed HSM resource is not valid")
+	// ErrImmutable: a property that cannot be changed after creation.
+	ErrImmutable = errors.New("the property cannot be changed")
+	// ErrPurgeProtected: purge protection forbids purging before the retention ends.
+	ErrPurgeProtected = errors.New("purge protection is on")
+	// ErrDeleting: the HSM is being purged.
+	ErrDeleting = errors.New("the managed HSM is already being deleted")
+)
+
+// Resource is an HSM as the control plane sees it. JSON is its stored form.
+type Resource struct {
+	ID              string            `json:"id"`   // UUID, made by Create
+	Name            string            `json:"name"` // original letter case
+	Subscription    string            `json:"subscription"`
+	ResourceGroup   string            `json:"resource_group"`
+	Location        string            `json:"location"`
+	Tags            map[string]string `json:"tags,omitempty"`
+	SKUName         string            `json:"sku_name"`
+	SKUFamily       string            `json:"sku_family"`
+	Tenant          string            `json:"tenant"`
+	Admins          []string          `json:"admins"` // initial administrators, object ids
+	RetentionDays   int               `json:"retention_days"`
+	PurgeProtection bool              `json:"purge_protection,omitempty"`
+	PublicAccess    string            `json:"public_access"`
+	NetworkACLs     json.RawMessage   `json:"network_acls,omitempty"`
+	Identities      []string          `json:"identities,omitempty"` // user-assigned identities' resource ids
+	Created         int64             `json:"created"`
+	CreatedBy       string            `json:"created_by,omitempty"`
+	Deletion        *Deletion         `json:"deletion,omitempty"`
+	Purging         bool              `json:"purging,omitempty"`
+}
+
+// Deletion says when an HSM was deleted and when it will be purged, Unix seconds.
+type Deletion struct {
+	At      int64 `json:"at"`
+	PurgeAt int64 `json:"purge_at"`
+}
+
+// Config is what a fleet needs from outside; all fields are required but Log and Revoked.
+type Config struct {
+	Store              store.Store
+	Roots              *unlock.Roots
+	OpenAudit          func(hsmID string) (*audit.Log, error)
+	OpenContainer      func(ctx context.Context, r hsm.ContainerRequest) (blob.Container, error)
+	Clock              func() time.Time
+	RestorePointMaxAge time.Duration
+	Log                *slog.Logger
+}
+
+// Fleet is the set of HSMs. Methods may be called from any goroutine.
+type Fleet struct {
+	cfg Config
+
+	mu      sync.RWMutex
+	byName  map[string]*member // live and soft-deleted; key is the lower-case name; guarded by mu
+	closing bool
+}
+
+// member is one HSM with its open device. The resource is replaced as a whole, never changed in place.
+type member struct {
+	mu     sync.Mutex // serialises changes of this resource
+	res    *Resource  // guarded by Fleet.mu
+	mod    store.Rev  // guarded by Fleet.mu
+	device *hsm.HSM   // nil while soft-deleted; guarded by Fleet.mu
+}
+
+const (
+	resourcePrefix = "/fleet/hsm/"
+	namePrefix     = "/fleet/name/"
+)
+
+// namePattern is ARM's: starts with a letter, no doubled or trailing hyphen.
+var namePattern = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9]|-[A-Za-z0-9])+$`)
+
+// CheckName tells whether name could be an HSM's.
+func CheckName(name string) error {
+	if len(name) < 3 || len(name) > 24 || !namePattern.MatchString(name) {
+		return fmt.Errorf("%w: %q; use 3 to 24 letters, digits and single hyphens, beginning with a letter", ErrBadName, name)
+	}
+	return nil
+}
+
+// Open loads every resource and opens the devices of the live ones. Purges that a crash interrupted are
+// finished first.
+func Open(ctx context.Context, cfg Config) (*Fleet, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Fleet{cfg: cfg, byName: make(map[string]*member)}
+	q := store.Query{Prefix: resourcePrefix}
+	for {
+		page, err := cfg.Store.Range(ctx, q)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("list managed HSMs: %w", err), f.Close())
+		}
+		for _, kv := range page.KVs {
+			if err := f.adopt(ctx, kv); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
+			q.After = kv.Key
+		}
+		if !page.More {
+			return f, nil
+		}
+	}
+}
+
+func (f *Fleet) adopt(ctx context.Context, kv store.KV) error {
+	var r Resource
+	if err := json.Unmarshal(kv.Val, &r); err != nil {
+		return fmt.Errorf("managed HSM record %s is damaged: %w", kv.Key, err)
+	}
+	m := &member{res: &r, mod: kv.Mod}
+	if r.Purging {
+		return f.finishPurge(ctx, m)
+	}
+	if r.Deletion == nil {
+		d, err := f.openDevice(ctx, &r)
+		if err != nil {
+			return fmt.Errorf("managed HSM %s: %w", r.Name, err)
+		}
+		m.device = d
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.byName[strings.ToLower(r.Name)] = m
+	return nil
+}
+
+func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
+	name := strings.ToLower(r.Name)
+	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, Clock: f.cfg.Clock,
+		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, Log: f.cfg.Log,
+		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
+		Identities:     func() []string { return f.current(name).Identities }}
+}
+
+// current is the resource as it is now; the zero Resource when the name is gone.
+func (f *Fleet) current(lower string) Resource {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if m := f.byName[lower]; m != nil {
+		return *m.res
+	}
+	return Resource{}
+}
+
+func (f *Fleet) openDevice(ctx context.Context, r *Resource) (*hsm.HSM, error) {
+	log, err := f.cfg.OpenAudit(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	cfg := f.deviceConfig(r)
+	cfg.Audit = log
+	d, err := hsm.Open(ctx, cfg)
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return d, nil
+}
+
+// Device finds the HSM whose name is the first label of a host name.
+func (f *Fleet) Device(label string) (*hsm.HSM, Resource, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	m := f.byName[strings.ToLower(label)]
+	if m == nil || m.device == nil {
+		return nil, Resource{}, ErrUnknownHost
+	}
+	return m.device, *m.res, nil
+}
+
+// Close closes every device.
+func (f *Fleet) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closing = true
+	var errs []error
+	for _, m := range f.byName {
+		if m.device != nil {
+			errs = append(errs, m.device.Close())
+			m.device = nil
+		}
+	}
+	return errors.Join(errs...)
+}
