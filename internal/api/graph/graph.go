@@ -210,7 +210,9 @@ func (h *Handler) getByIDs(r *http.Request) (any, error) {
 			return nil, err
 		}
 		if wanted(p, req.Types) {
-			found = append(found, object(p))
+			o := object(p)
+			o["@odata.type"] = odataType(p)
+			found = append(found, o)
 		}
 	}
 	return listOf(h.context("directoryObjects"), found), nil
@@ -251,9 +253,9 @@ func odataType(p cloud.Principal) string {
 	return "#microsoft.graph.servicePrincipal"
 }
 
-// object is a principal as Graph shows it.
+// object is a principal as Graph shows it where its type is plain from the collection.
 func object(p cloud.Principal) map[string]any {
-	o := map[string]any{"@odata.type": odataType(p), "id": p.ObjectID, "objectId": p.ObjectID, "displayName": p.DisplayName}
+	o := map[string]any{"id": p.ObjectID, "objectId": p.ObjectID, "displayName": p.DisplayName}
 	if p.Kind == cloud.KindUser {
 		for _, k := range []string{"givenName", "jobTitle", "mobilePhone", "officeLocation", "preferredLanguage", "surname"} {
 			o[k] = nil
