@@ -11,6 +11,7 @@ import (
 	"redoubt/internal/material"
 	"redoubt/internal/rbac"
 	"redoubt/internal/seal"
+	"redoubt/internal/secret"
 	"redoubt/internal/store"
 )
 
@@ -94,15 +95,22 @@ func (v *view) unseal(logical string, kv store.KV) (stamp, []byte, error) {
 	return stamp{rev: kv.Mod, version: hd.Version}, plain, nil
 }
 
-// loadMaterial reads, opens and parses the material of one version. Parsed keys are cached like records.
+// putSecret seals the material of a version. It is written once and never changed.
+func (v *view) putSecret(logical string, s secret.Bytes) store.Op {
+	return store.Put(v.contentKey(logical), v.root.SealSecret(ref(logical, 1), s))
+}
+
+// loadMaterial reads, opens and parses the material of one version. Parsed keys are cached, and a cached
+// one is used without asking the store: material never changes, and that its version still exists is what
+// the head or the version record has just said.
 func (v *view) loadMaterial(ctx context.Context, inc key.IncarnationID, m key.Meta) (material.Key, error) {
 	logical := materialName(inc, m.Version)
+	if e, ok := v.h.cache.find(v.contentKey(logical)); ok {
+		return e.val.(material.Key), nil
+	}
 	kv, _, err := v.h.store.Get(ctx, v.contentKey(logical))
 	if err != nil {
 		return material.Key{}, storeError("read "+logical, err)
-	}
-	if e, ok := v.h.cache.get(kv.Key, kv.Mod); ok {
-		return e.val.(material.Key), nil
 	}
 	hd, err := seal.Header(kv.Val)
 	if err != nil {
@@ -119,6 +127,11 @@ func (v *view) loadMaterial(ctx context.Context, inc key.IncarnationID, m key.Me
 	}
 	v.h.cache.put(kv.Key, entry{stamp: stamp{rev: kv.Mod, version: hd.Version}, val: k})
 	return k, nil
+}
+
+// keepMaterial puts material into the cache that was generated and committed just now.
+func (v *view) keepMaterial(logical string, k material.Key) {
+	v.h.cache.put(v.contentKey(logical), entry{val: k})
 }
 
 // scan calls each for every record under a logical prefix, in name order, starting after a logical name.
@@ -213,6 +226,23 @@ func (c *cache) get(k string, mod store.Rev) (entry, bool) {
 	defer c.mu.RUnlock()
 	e, ok := c.m[k]
 	return e, ok && e.stamp.rev == mod
+}
+
+// find is get for records that never change.
+func (c *cache) find(k string) (entry, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, ok := c.m[k]
+	return e, ok
+}
+
+// drop forgets one record and returns what was known of it.
+func (c *cache) drop(k string) (entry, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.m[k]
+	delete(c.m, k)
+	return e, ok
 }
 
 func (c *cache) put(k string, e entry) {

@@ -68,3 +68,17 @@ func (h *HSM) notAllowed(s State, op Operation) error {
 	}
 	return ErrUnavailable
 }
+
+// answer is an error whose text is made for the caller: the service's own words first, where they are
+// known, then what to do next. errors.Is finds the sentinel it stands for.
+type answer struct {
+	kind error
+	text string
+}
+
+func (a *answer) Error() string { return a.text }
+func (a *answer) Unwrap() error { return a.kind }
+
+func answerf(kind error, format string, args ...any) error {
+	return &answer{kind: kind, text: fmt.Sprintf(format, args...)}
+}

@@ -43,7 +43,11 @@ func (h *HSM) begin(ctx context.Context, who Caller, op Operation, scope rbac.Sc
 // left them with.
 func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rbac.Scope, owner string) (*call, error) {
 	c := &call{h: h, op: op, who: who, scope: scope, owner: owner, started: h.cfg.Clock()}
-	if err := c.admit(ctx); err != nil {
+	err := c.admit(ctx)
+	for n := 1; err != nil && n < attempts && c.v.rev != 0 && c.changed(ctx); n++ {
+		err = c.admit(ctx) // roles may have been read while a restore replaced them
+	}
+	if err != nil {
 		c.end(&err)
 		return nil, err
 	}
@@ -109,15 +113,17 @@ const attempts = 32
 
 // update commits the change that build proposes, with the audit entry, if the device is still as build
 // saw it. When it is not, the call is admitted anew and build runs again: it must have no other effect.
+// That goes for a build that failed, too: what it missed may have gone with a replaced generation.
 func (c *call) update(ctx context.Context, build func() (change, error)) error {
 	for range attempts {
 		ch, err := build()
-		if err != nil {
-			return err
-		}
-		err = c.commit(ctx, ch)
-		var conflict *store.Conflict
-		if !errors.As(err, &conflict) {
+		if err == nil {
+			err = c.commit(ctx, ch)
+			var conflict *store.Conflict
+			if !errors.As(err, &conflict) {
+				return err
+			}
+		} else if !c.changed(ctx) {
 			return err
 		}
 		if err := c.admit(ctx); err != nil {

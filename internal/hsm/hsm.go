@@ -76,6 +76,7 @@ type HSM struct {
 	roles  atomic.Pointer[compiledRoles]
 	dev    atomic.Pointer[parsedDevice]
 	cache  cache
+	names  nameCount
 	queue  chan audit.Entry // entries of operations that write nothing else
 	kick   chan struct{}    // tells the sequencer that the outbox has entries
 	denied deniedLimit

@@ -50,12 +50,15 @@ func (h *HSM) sweepKeyKey(inc key.IncarnationID) string { return h.at("l/sweep/k
 func headName(n key.Name) string    { return "h/" + n.Fold() }
 func deletedName(n key.Name) string { return "d/" + n.Fold() }
 
+func versionsPrefix(inc key.IncarnationID) string  { return "v/" + string(inc) + "/" }
+func materialsPrefix(inc key.IncarnationID) string { return "m/" + string(inc) + "/" }
+
 func versionName(inc key.IncarnationID, v key.Version) string {
-	return "v/" + string(inc) + "/" + string(v)
+	return versionsPrefix(inc) + string(v)
 }
 
 func materialName(inc key.IncarnationID, v key.Version) string {
-	return "m/" + string(inc) + "/" + string(v)
+	return materialsPrefix(inc) + string(v)
 }
 
 func assignmentName(id string) string            { return "ra/" + id }
