@@ -38,15 +38,19 @@ var (
 	errDamaged = errors.New("store file is damaged")
 )
 
-// view is the buckets of one engine transaction.
-type view struct{ data, history, log *bbolt.Bucket }
-
-func viewOf(tx *bbolt.Tx) view {
-	return view{data: tx.Bucket(bucketData), history: tx.Bucket(bucketHistory), log: tx.Bucket(bucketLog)}
+// view is the store as one engine transaction sees it. Most reads need data alone, and opening a bucket
+// costs as much as finding a record in it.
+type view struct {
+	tx   *bbolt.Tx
+	data *bbolt.Bucket
 }
 
-func (v view) rev() store.Rev   { return store.Rev(v.data.Sequence()) }
-func (v view) floor() store.Rev { return store.Rev(v.log.Sequence()) }
+func viewOf(tx *bbolt.Tx) view { return view{tx: tx, data: tx.Bucket(bucketData)} }
+
+func (v view) history() *bbolt.Bucket { return v.tx.Bucket(bucketHistory) }
+func (v view) log() *bbolt.Bucket     { return v.tx.Bucket(bucketLog) }
+func (v view) rev() store.Rev         { return store.Rev(v.data.Sequence()) }
+func (v view) floor() store.Rev       { return store.Rev(v.log().Sequence()) }
 
 // kept tells whether the state at rev can be read; newest is the newest revision that may be shown.
 func (v view) kept(rev, newest store.Rev) error {
@@ -104,7 +108,7 @@ func (v view) at(key []byte, rev store.Rev) []byte {
 	if rec := v.data.Get(key); rec != nil && modOf(rec) <= rev {
 		return rec
 	}
-	return replacedAfter(v.history.Cursor(), key, rev)
+	return replacedAfter(v.history().Cursor(), key, rev)
 }
 
 func replacedAfter(c *bbolt.Cursor, key []byte, rev store.Rev) []byte {
@@ -138,7 +142,7 @@ func (v view) rangeAt(prefix, after string, rev store.Rev, fn func(key, rec []by
 	if after != "" && after >= prefix {
 		start = append(start, 0) // the smallest byte string after it
 	}
-	live, old := v.data.Cursor(), v.history.Cursor()
+	live, old := v.data.Cursor(), v.history().Cursor()
 	lk, lrec := live.Seek(start)
 	if after != "" && after >= prefix {
 		start[len(start)-1] = 1 // beyond the history of after itself

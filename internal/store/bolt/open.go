@@ -202,7 +202,7 @@ func checkFile(db *bbolt.DB, path string) error {
 		if n := binary.BigEndian.Uint32(b); n != format {
 			return fmt.Errorf("%w: format %d, this program reads format %d; use the version that wrote it, or a newer one", ErrFormat, n, format)
 		}
-		if v := viewOf(tx); v.data == nil || v.history == nil || v.log == nil {
+		if v := viewOf(tx); v.data == nil || v.history() == nil || v.log() == nil {
 			return fmt.Errorf("%w: a part is missing; restore the file from a copy", errDamaged)
 		}
 		return nil

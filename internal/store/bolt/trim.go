@@ -65,7 +65,7 @@ func (w *writer) learn(v view) {
 
 // oldest is the time of the first log entry, zero when there is none.
 func (v view) oldest() time.Time {
-	if k, entry := v.log.Cursor().First(); k != nil && len(entry) >= 8 {
+	if k, entry := v.log().Cursor().First(); k != nil && len(entry) >= 8 {
 		return logTime(entry)
 	}
 	return time.Time{}
@@ -111,12 +111,13 @@ func (w *writer) compact(rev store.Rev) (store.Rev, error) {
 }
 
 // makeRoom gives up all history without a pin, because the medium is full and a write matters more. It
-// goes in small steps, since each needs a few free pages itself.
-func (w *writer) makeRoom() {
+// goes in small steps, since each needs a few free pages itself. The answer is whether that freed any.
+func (w *writer) makeRoom() bool {
+	before := w.floor
 	for {
 		more, err := w.trimOnce(trimPortion, store.Rev(w.s.durable.Load()), time.Time{})
 		if err != nil || !more {
-			return
+			return w.floor > before
 		}
 	}
 }
@@ -147,7 +148,7 @@ func (v view) trim(most int, limit, upTo store.Rev, before time.Time) (int, erro
 		changes []change
 	}
 	var due []entry
-	c := v.log.Cursor()
+	c := v.log().Cursor()
 	for k, val := c.First(); k != nil && len(due) < most; k, val = c.Next() {
 		rev := store.Rev(binary.BigEndian.Uint64(k))
 		changes, err := decodeLog(val, "")
@@ -167,7 +168,7 @@ func (v view) trim(most int, limit, upTo store.Rev, before time.Time) (int, erro
 			return 0, err
 		}
 	}
-	return len(due), v.log.SetSequence(uint64(due[len(due)-1].rev))
+	return len(due), v.log().SetSequence(uint64(due[len(due)-1].rev))
 }
 
 // drop forgets what commit rev replaced.
@@ -176,9 +177,9 @@ func (v view) drop(rev store.Rev, changes []change) error {
 		if !ch.replaced {
 			continue
 		}
-		if err := v.history.Delete(historyKey([]byte(ch.key), rev)); err != nil {
+		if err := v.history().Delete(historyKey([]byte(ch.key), rev)); err != nil {
 			return err
 		}
 	}
-	return v.log.Delete(encodeRev(rev))
+	return v.log().Delete(encodeRev(rev))
 }

@@ -67,7 +67,7 @@ func (s *Store) since(ctx context.Context, prefix string, from store.Rev) (bs []
 			return err
 		}
 		size, scanned := 0, 0
-		c := v.log.Cursor()
+		c := v.log().Cursor()
 		for k, entry := c.Seek(encodeRev(from + 1)); k != nil; k, entry = c.Next() {
 			rev := store.Rev(binary.BigEndian.Uint64(k))
 			if rev > newest {

@@ -94,21 +94,22 @@ func (w *writer) run() {
 	}
 }
 
-// gather takes every transaction that waits. It yields the processor a few times, because those who were
-// answered a moment ago are about to ask again, and a commit costs more than they do.
+// gather takes every transaction that waits. Before it closes the batch it yields the processor once:
+// those who were answered a moment ago are about to ask again, and a commit costs more than they do.
 func (w *writer) gather(first *request) []*request {
-	batch, size, yields := []*request{first}, first.size(), 0
+	batch, size, yielded := []*request{first}, first.size(), false
 	for len(batch) < maxBatch && size < maxBatchBytes {
 		select {
 		case r := <-w.s.requests:
-			batch, size, yields = append(batch, r), size+r.size(), 0
+			batch, size, yielded = append(batch, r), size+r.size(), false
 			continue
 		default:
 		}
-		if yields++; yields > 3 {
+		if yielded {
 			break
 		}
 		runtime.Gosched()
+		yielded = true
 	}
 	return batch
 }
@@ -122,10 +123,11 @@ func (r *request) size() (n int) {
 
 // commit runs a batch and answers everyone in it.
 func (w *writer) commit(batch []*request) {
-	if err := w.commitBatch(batch); err != nil {
-		if errors.Is(err, store.ErrFull) {
-			w.makeRoom()
-		}
+	err := w.commitBatch(batch)
+	if errors.Is(err, store.ErrFull) && w.makeRoom() {
+		err = w.commitBatch(batch)
+	}
+	if err != nil {
 		for _, r := range batch {
 			r.rev, r.err = 0, err
 		}
@@ -147,7 +149,7 @@ func (w *writer) commitBatch(batch []*request) error {
 	}
 	defer rollback(tx)
 	v, now := viewOf(tx), time.Now()
-	v.log.FillPercent = 0.95 // entries arrive in order
+	v.log().FillPercent = 0.95 // entries arrive in order
 	base := v.rev()
 	rev := base
 	for _, r := range batch {
@@ -275,7 +277,7 @@ func (v view) apply(rev store.Rev, ops []store.Op, now time.Time) (bool, error) 
 		create := rev
 		if old != nil {
 			create = createOf(old)
-			if err := v.history.Put(historyKey(key, rev), old); err != nil {
+			if err := v.history().Put(historyKey(key, rev), old); err != nil {
 				return false, err
 			}
 		}
@@ -294,5 +296,5 @@ func (v view) apply(rev store.Rev, ops []store.Op, now time.Time) (bool, error) 
 		return false, nil
 	}
 	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.key, b.key) })
-	return true, v.log.Put(encodeRev(rev), encodeLog(now, changes))
+	return true, v.log().Put(encodeRev(rev), encodeLog(now, changes))
 }
