@@ -3,6 +3,7 @@ package securitydomain
 import (
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // x5t of RFC 7517 is a SHA-1 thumbprint; nothing here relies on it
 	"crypto/sha256"
@@ -47,6 +48,10 @@ func parseDER(der []byte) (Certificate, error) {
 	}
 	if bits := pub.N.BitLen(); bits < MinKeyBits || bits > maxKeyBits {
 		return Certificate{}, fmt.Errorf("its RSA key has %d bits, but %d to %d are supported: make a longer or shorter key and a new certificate", bits, MinKeyBits, maxKeyBits)
+	}
+	// The library parses keys that it then refuses to use, such as one with an even exponent: find out now.
+	if _, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, pub, nil, nil); err != nil {
+		return Certificate{}, fmt.Errorf("its RSA key cannot be used (%w): make a new key and certificate", err)
 	}
 	return Certificate{
 		DER: bytes.Clone(der), Public: pub, X5TS256: thumbprint(der),

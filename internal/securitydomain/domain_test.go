@@ -158,7 +158,8 @@ func TestQuorumBeforePrivateKeys(t *testing.T) {
 	wantError(t, err, ErrQuorum)
 }
 
-// TestDamagedFile flips one bit of every byte and cuts the file everywhere: what opens has the right content.
+// TestDamagedFile flips one bit of every byte (inside the shares of every fifth: TestEveryCharacterCounts does the rest)
+// and cuts the file everywhere: none opens.
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
 	keys := []WrappingKey{wrapKey(t, 0), wrapKey(t, 1)}
@@ -174,7 +175,11 @@ func TestDamagedFile(t *testing.T) {
 	unused := d.SharedKeys.EncShares[2]
 	quiet := span(file, unused.EncKey) // the share of a holder who is not here cannot be judged; its thumbprint neither
 	quiet2 := span(file, unused.X5T256)
+	share0, share1 := span(file, d.SharedKeys.EncShares[0].EncKey), span(file, d.SharedKeys.EncShares[1].EncKey)
 	for i := range file {
+		if i%5 != 0 && (i >= share0[0] && i < share0[1] || i >= share1[0] && i < share1[1]) {
+			continue
+		}
 		if i >= quiet[0] && i < quiet[1] || i >= quiet2[0] && i < quiet2[1] {
 			continue
 		}
@@ -308,6 +313,19 @@ func TestDomainFileRefused(t *testing.T) {
 		"share too short":         reseal(foreign[1][:62]),
 		"share odd":               reseal(foreign[1][:63]),
 		"share empty":             reseal(nil),
+		"master key of 31 bytes": func(tree map[string]any) {
+			short, err := shamir.Split(make([]byte, 31), 3, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, k := range keys {
+				s, err := sealRSA(k.Public, short[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				at(tree, "SharedKeys", "enc_shares", i).(map[string]any)["enc_key"] = s
+			}
+		},
 	} {
 		_, err := Open(remarshal(t, file, edit), keys)
 		t.Run(name, func(t *testing.T) { wantError(t, err, ErrBadSecurityDomain, "use another copy") })

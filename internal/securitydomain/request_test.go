@@ -2,9 +2,14 @@ package securitydomain
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -68,6 +73,10 @@ func TestDownloadRequestRefused(t *testing.T) {
 		}, []string{"certificates 1 and 2 hold the same key"}},
 		"RSA-1024":            {swap(pemBody(t, "rsa1024.cer")), []string{"certificate 1 of 3", "1024 bits", "2048 to 8192"}},
 		"EC":                  {swap(pemBody(t, "ec.cer")), []string{"certificate 1 of 3", "ECDSA", "only RSA"}},
+		"exponent 4":          {swap(certificateOver(t, &rsa.PublicKey{N: other.Public.N, E: 4})), []string{"certificate 1 of 3", "cannot be used"}},
+		"exponent 1":          {swap(certificateOver(t, &rsa.PublicKey{N: other.Public.N, E: 1})), []string{"certificate 1 of 3", "cannot be used"}},
+		"even modulus":        {swap(certificateOver(t, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 65537})), []string{"cannot be used"}},
+		"RSA-8200":            {swap(certificateOver(t, &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 8199), E: 65537})), []string{"8200 bits"}},
 		"EC kty":              {set("kty", "EC"), []string{"certificate 1 of 3", `"EC"`, "only RSA"}},
 		"x5t#S256 of another": {set("x5t#S256", other.X5TS256), []string{"certificate 1 of 3", "x5t#S256", "two certificates"}},
 		"x5t of another":      {set("x5t", otherKey.X5T), []string{"certificate 1 of 3", "its x5t is"}},
@@ -102,6 +111,21 @@ func pemBody(t *testing.T, name string) []byte {
 	t.Helper()
 	text := strings.Split(string(read(t, "keys", name)), "-----")[2]
 	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// certificateOver makes a certificate for any public key, however bad, signed with key 0.
+func certificateOver(t *testing.T, pub *rsa.PublicKey) []byte {
+	t.Helper()
+	issuer, err := x509.ParseCertificate(wrapKey(t, 0).DER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{Subject: pkix.Name{CommonName: "bad key"}, NotBefore: issuer.NotBefore, NotAfter: issuer.NotAfter}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuer, pub, wrapKey(t, 0).private.f())
 	if err != nil {
 		t.Fatal(err)
 	}
