@@ -30,8 +30,8 @@ type Config struct {
 	Fleet    *fleet.Fleet
 	Verifier Verifier
 	LoginURL func(host string) string // e.g. https://login.microsoftonline.com, for the challenge
-	Region   string                   // x-ms-keyvault-region
-	Log      *slog.Logger
+
+	Log *slog.Logger
 }
 
 // Handler answers for every HSM of the fleet.
@@ -87,7 +87,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(rq, err)
 		return
 	}
-	w.Header().Set("x-ms-keyvault-region", h.cfg.Region)
+
 	rq.Send(reply)
 }
 
@@ -102,6 +102,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return reply, err
 	}
 	q := &request{Request: rq, hsm: device, who: who}
+	rq.W.Header().Set("x-ms-keyvault-region", res.Location)
 	if handle, ok := roleRoute(q); ok {
 		return handle(q)
 	}

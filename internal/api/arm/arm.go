@@ -1,0 +1,198 @@
+// Package arm is the control plane: the resource provider for managed HSMs, and of the rest of Azure
+// Resource Manager just what the documented procedures use (subscriptions, resource groups, user-assigned
+// identities, role assignments, storage accounts).
+//
+// Path segments are compared without regard to letter case, doubled slashes are tolerated, every
+// api-version is accepted. Long-running operations are finished when they are answered: a PUT answers 200
+// with provisioningState Succeeded (201 is refused by clients), a purge 202 as its clients demand.
+package arm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/authn"
+	"redoubt/internal/cloud"
+	"redoubt/internal/fleet"
+)
+
+// Verifier checks a bearer token; *authn.Verifier is one.
+type Verifier interface {
+	Verify(ctx context.Context, rawToken string) (authn.Identity, error)
+}
+
+// Endpoints are the URLs that answers name. URLs have no trailing slash but Graph, which is a resource id;
+// suffixes have no leading dot and may carry a port.
+type Endpoints struct {
+	CloudName                   string
+	ResourceManager, Login      string
+	ADFS                        bool // clients sign in under {Login}/adfs
+	Graph                       string
+	TenantID                    string
+	DeviceSuffix, StorageSuffix string
+}
+
+// Config is what the control plane needs; all fields but Log are required.
+type Config struct {
+	Fleet       *fleet.Fleet
+	Cloud       *cloud.Cloud
+	Verifier    Verifier
+	Endpoints   func(host string) Endpoints // by the host the client reached
+	RemoveBlobs func(account string) error  // deletes what a storage account held
+	Clock       func() time.Time
+	Log         *slog.Logger
+}
+
+// Handler is the control plane's http.Handler.
+type Handler struct {
+	cfg    Config
+	routes *azhttp.Router
+}
+
+// request is one authenticated request.
+type request struct {
+	*azhttp.Request
+	h   *Handler
+	who authn.Identity
+}
+
+// route is one row of the tables: action is the control-plane permission it needs at the resource the
+// path names ("" for what every signed-in principal may do).
+type route struct {
+	method, pattern, action string
+	handle                  func(*request) (azhttp.Reply, error)
+}
+
+type requestKey struct{}
+
+// New makes the handler.
+func New(cfg Config) *Handler {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	h := &Handler{cfg: cfg}
+	var rows []azhttp.Route
+	for _, t := range [][]route{generalRoutes, hsmRoutes, deletedRoutes, identityRoutes, storageRoutes} {
+		for _, r := range t {
+			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r)})
+		}
+	}
+	h.routes = azhttp.NewRouter(rows)
+	return h
+}
+
+func bind(r route) azhttp.HandlerFunc {
+	return func(rq *azhttp.Request) (azhttp.Reply, error) {
+		q := rq.Context().Value(requestKey{}).(*request)
+		if r.action != "" {
+			if err := q.permit(r.action, resourceScope(q.Path)); err != nil {
+				return azhttp.Reply{}, err
+			}
+		}
+		return r.handle(q)
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rq, err := azhttp.NewRequest(w, r)
+	var reply azhttp.Reply
+	if err == nil {
+		reply, err = h.serve(rq)
+	}
+	if err != nil {
+		rq.Fail(h.cfg.Log, wireError(err), "")
+		return
+	}
+	rq.Send(reply)
+}
+
+func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
+	if len(rq.Path) == 2 && strings.EqualFold(rq.Path[0], "metadata") && strings.EqualFold(rq.Path[1], "endpoints") {
+		return metadata(h.cfg.Endpoints(rq.Host), rq.URL.Query().Get("api-version"))
+	}
+	token, err := authn.Bearer(rq.Header.Values("Authorization"))
+	var who authn.Identity
+	if err == nil {
+		who, err = h.cfg.Verifier.Verify(rq.Context(), token)
+	}
+	if err != nil {
+		e := h.cfg.Endpoints(rq.Host)
+		rq.W.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed"`, e.Login, e.TenantID))
+		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusUnauthorized, Code: "AuthenticationFailed", Message: "Authentication failed: " + err.Error()}
+	}
+	q := &request{Request: rq, h: h, who: who}
+	if handle, ok := authorizationRoute(q); ok {
+		return handle(q)
+	}
+	rq.Request = rq.WithContext(context.WithValue(rq.Context(), requestKey{}, q))
+	handle, ok := h.routes.Find(rq)
+	if !ok {
+		return azhttp.Reply{}, azhttp.NotFound(fmt.Sprintf("This control plane has no operation %s %s.", rq.Method, rq.URL.Path))
+	}
+	return handle(rq)
+}
+
+// permit checks a control-plane permission of the caller.
+func (q *request) permit(action, scope string) error {
+	ok, err := q.h.cfg.Cloud.May(q.Context(), q.who.Principal.ID, scope, action)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &azhttp.Problem{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: fmt.Sprintf(
+			"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+			q.who.Name, q.who.Principal.ID, action, scope)}
+	}
+	return nil
+}
+
+// resourceScope is the scope a path names: the resource, its group or its subscription.
+func resourceScope(path []string) string {
+	n := len(path)
+	switch {
+	case n >= 8 && strings.EqualFold(path[4], "providers"):
+		n = 8
+	case n >= 4 && strings.EqualFold(path[2], "resourceGroups"):
+		n = 4
+	case n >= 2:
+		n = 2
+	}
+	return "/" + strings.Join(path[:n], "/")
+}
+
+// wireError gives the cloud's sentinels their wire form; everything else goes through azhttp's table.
+func wireError(err error) error {
+	for _, m := range []struct {
+		is     error
+		status int
+		code   string
+	}{{cloud.ErrNotFound, 404, "ResourceNotFound"}, {cloud.ErrExists, 409, "Conflict"}, {cloud.ErrInvalid, 400, "InvalidParameter"}, {cloud.ErrBusy, 409, "Conflict"}} {
+		if errors.Is(err, m.is) {
+			return &azhttp.Problem{Status: m.status, Code: m.code, Message: err.Error()}
+		}
+	}
+	return err
+}
+
+func (q *request) endpoints() Endpoints { return q.h.cfg.Endpoints(q.Host) }
+
+func (q *request) group() string {
+	return "/subscriptions/" + q.Params["sub"] + "/resourceGroups/" + q.Params["rg"]
+}
+
+// values is the shape of every list answer.
+func values[T any](list []T) azhttp.Reply {
+	if list == nil {
+		list = []T{}
+	}
+	return azhttp.Reply{Body: struct {
+		Value []T `json:"value"`
+	}{list}}
+}

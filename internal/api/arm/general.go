@@ -1,0 +1,195 @@
+package arm
+
+import (
+	"net/http"
+	"strings"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/cloud"
+)
+
+var generalRoutes = []route{
+	{"GET", "tenants", "", listTenants},
+	{"GET", "subscriptions", "", listSubscriptions},
+	{"GET", "subscriptions/{sub}", "", getSubscription},
+	{"GET", "subscriptions/{sub}/locations", "", listLocations},
+	{"GET", "subscriptions/{sub}/providers", "", listProviders},
+	{"GET", "subscriptions/{sub}/providers/{ns}", "", getProvider},
+	{"POST", "subscriptions/{sub}/providers/{ns}/register", "", getProvider},
+	{"GET", "subscriptions/{sub}/resources", "Microsoft.Resources/subscriptions/resources/read", listResources},
+	{"GET", "subscriptions/{sub}/resourceGroups", "Microsoft.Resources/subscriptions/resourceGroups/read", listGroups},
+	{"PUT", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/write", putGroup},
+	{"GET", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/read", getGroup},
+	{"HEAD", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/read", headGroup},
+	{"DELETE", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/delete", deleteGroup},
+}
+
+func listTenants(q *request) (azhttp.Reply, error) {
+	t, err := q.h.cfg.Cloud.Tenant(q.Context())
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return values([]map[string]any{{"id": "/tenants/" + t.ID, "tenantId": t.ID, "displayName": t.DisplayName, "defaultDomain": t.Domain, "tenantType": "AAD",
+		"domains": []string{t.Domain}, "tenantCategory": "Home"}}), nil
+}
+
+type subscription struct {
+	ID                  string            `json:"id"`
+	SubscriptionID      string            `json:"subscriptionId"`
+	TenantID            string            `json:"tenantId"`
+	DisplayName         string            `json:"displayName"`
+	State               string            `json:"state"`
+	Policies            map[string]string `json:"subscriptionPolicies"`
+	AuthorizationSource string            `json:"authorizationSource"`
+	ManagedByTenants    []string          `json:"managedByTenants"`
+}
+
+func wireSubscription(s cloud.Subscription) subscription {
+	return subscription{ID: "/subscriptions/" + s.ID, SubscriptionID: s.ID, TenantID: s.TenantID, DisplayName: s.DisplayName, State: "Enabled",
+		Policies:            map[string]string{"locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off"},
+		AuthorizationSource: "RoleBased", ManagedByTenants: []string{}}
+}
+
+func listSubscriptions(q *request) (azhttp.Reply, error) {
+	all, err := q.h.cfg.Cloud.Subscriptions(q.Context())
+	var out []subscription
+	for _, s := range all {
+		out = append(out, wireSubscription(s))
+	}
+	return values(out), err
+}
+
+func getSubscription(q *request) (azhttp.Reply, error) {
+	s, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Params["sub"])
+	return azhttp.Reply{Body: wireSubscription(s)}, err
+}
+
+// regions are those in which the dev cloud pretends to be; any other location is accepted as well.
+var regions = []string{"westus3", "westus2", "westus", "eastus", "eastus2", "centralus", "northeurope", "westeurope", "uksouth", "germanywestcentral", "swedencentral", "switzerlandnorth"}
+
+func listLocations(q *request) (azhttp.Reply, error) {
+	var out []map[string]any
+	for _, r := range regions {
+		out = append(out, map[string]any{"id": "/subscriptions/" + q.Params["sub"] + "/locations/" + r, "name": r, "displayName": r, "regionalDisplayName": r,
+			"type": "Region", "metadata": map[string]string{"regionType": "Physical", "regionCategory": "Recommended"}})
+	}
+	return values(out), nil
+}
+
+func provider(sub, ns string) map[string]any {
+	return map[string]any{"id": "/subscriptions/" + sub + "/providers/" + ns, "namespace": ns, "registrationState": "Registered",
+		"registrationPolicy": "RegistrationRequired", "resourceTypes": []any{}}
+}
+
+func listProviders(q *request) (azhttp.Reply, error) {
+	var out []map[string]any
+	for _, ns := range []string{"Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.Storage", "Microsoft.Authorization", "Microsoft.Resources"} {
+		out = append(out, provider(q.Params["sub"], ns))
+	}
+	return values(out), nil
+}
+
+func getProvider(q *request) (azhttp.Reply, error) {
+	return azhttp.OK(provider(q.Params["sub"], q.Params["ns"]))
+}
+
+type resourceGroup struct {
+	ID         string            `json:"id"`
+	Name       string            `json:"name"`
+	Type       string            `json:"type"`
+	Location   string            `json:"location"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Properties provisioned       `json:"properties"`
+}
+
+type provisioned struct {
+	State string `json:"provisioningState"`
+}
+
+func wireGroup(g cloud.ResourceGroup) resourceGroup {
+	return resourceGroup{ID: g.ID(), Name: g.Name, Type: "Microsoft.Resources/resourceGroups", Location: g.Location, Tags: g.Tags, Properties: provisioned{"Succeeded"}}
+}
+
+func listGroups(q *request) (azhttp.Reply, error) {
+	all, err := q.h.cfg.Cloud.ResourceGroups(q.Context(), q.Params["sub"])
+	var out []resourceGroup
+	for _, g := range all {
+		out = append(out, wireGroup(g))
+	}
+	return values(out), err
+}
+
+func putGroup(q *request) (azhttp.Reply, error) {
+	var body struct {
+		Location string            `json:"location"`
+		Tags     map[string]string `json:"tags"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	g, created, err := q.h.cfg.Cloud.PutResourceGroup(q.Context(), cloud.ResourceGroup{Subscription: q.Params["sub"], Name: q.Params["rg"], Location: body.Location, Tags: body.Tags})
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return azhttp.Reply{Status: status, Body: wireGroup(g)}, err
+}
+
+func getGroup(q *request) (azhttp.Reply, error) {
+	g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Params["sub"], q.Params["rg"])
+	if err != nil {
+		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "ResourceGroupNotFound", Message: "Resource group '" + q.Params["rg"] + "' could not be found."}
+	}
+	return azhttp.OK(wireGroup(g))
+}
+
+func headGroup(q *request) (azhttp.Reply, error) {
+	if _, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Params["sub"], q.Params["rg"]); err != nil {
+		return azhttp.Reply{Status: http.StatusNotFound}, nil
+	}
+	return azhttp.Reply{Status: http.StatusNoContent}, nil
+}
+
+// deleteGroup deletes a group with what is in it; its HSMs are soft-deleted, as in Azure.
+func deleteGroup(q *request) (azhttp.Reply, error) {
+	sub, rg := q.Params["sub"], q.Params["rg"]
+	for _, r := range q.h.cfg.Fleet.List(false) {
+		if strings.EqualFold(r.Subscription, sub) && strings.EqualFold(r.ResourceGroup, rg) {
+			if _, err := q.h.cfg.Fleet.Delete(q.Context(), r.Name); err != nil {
+				return azhttp.Reply{}, err
+			}
+		}
+	}
+	accounts, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), sub, rg)
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	if err := q.h.cfg.Cloud.DeleteResourceGroup(q.Context(), sub, rg); err != nil {
+		return azhttp.Reply{}, err
+	}
+	for _, a := range accounts {
+		if err := q.h.cfg.RemoveBlobs(strings.ToLower(a.Name)); err != nil {
+			return azhttp.Reply{}, err
+		}
+	}
+	return azhttp.Reply{}, nil
+}
+
+// listResources answers the generic list, which az uses to look for vaults: there are none here, so that
+// only the types this control plane has are found.
+func listResources(q *request) (azhttp.Reply, error) {
+	filter := strings.ToLower(q.URL.Query().Get("$filter"))
+	var out []map[string]any
+	for _, r := range q.h.cfg.Fleet.List(false) {
+		if strings.EqualFold(r.Subscription, q.Params["sub"]) && (filter == "" || strings.Contains(filter, "microsoft.keyvault/managedhsms")) {
+			out = append(out, map[string]any{"id": hsmID(r), "name": r.Name, "type": hsmType, "location": r.Location, "tags": r.Tags})
+		}
+	}
+	accounts, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Params["sub"], "")
+	for _, a := range accounts {
+		if filter == "" || strings.Contains(filter, "microsoft.storage/storageaccounts") {
+			out = append(out, map[string]any{"id": a.ID(), "name": a.Name, "type": "Microsoft.Storage/storageAccounts", "location": a.Location, "tags": a.Tags})
+		}
+	}
+	return values(out), err
+}

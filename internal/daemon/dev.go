@@ -1,0 +1,306 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"redoubt/internal/api/identity"
+	"redoubt/internal/audit"
+	"redoubt/internal/authn"
+	"redoubt/internal/cloud"
+	"redoubt/internal/durable"
+	"redoubt/internal/fleet"
+	"redoubt/internal/rbac"
+	"redoubt/internal/store"
+	"redoubt/internal/store/bolt"
+	"redoubt/internal/unlock"
+	"redoubt/internal/unlock/passfile"
+)
+
+// DevConfig configures a dev cloud. Dir is required.
+type DevConfig struct {
+	Dir    string // all state; the same folder is the same cloud after a restart
+	Listen string // loopback address of the TLS listener; "127.0.0.1:0" when empty
+	// CloudName and Suffix are those of the own-cloud mode: "Redoubt" and "localhost" when empty.
+	CloudName, Suffix string
+	// BlobEndpoint, when set, is an http(s) URL that serves all storage accounts instead of the built-in
+	// front, for instance an Azurite on loopback.
+	BlobEndpoint string
+	// RestorePointMaxAge is how old the backup may be that a full restore demands; 0 means any since
+	// activation or the last restore.
+	RestorePointMaxAge time.Duration
+	Log                *slog.Logger
+}
+
+// Dev is a running dev cloud: control plane, data plane, identity, Graph and storage on one loopback
+// listener, and the proxy that leads clients to it under Azure's names.
+type Dev struct {
+	cfg     DevConfig
+	log     *slog.Logger
+	account cloud.Account
+	secrets credentials
+	names   *names
+	ca      *authority
+	store   store.Store
+	cloud   *cloud.Cloud
+	issuer  *identity.Issuer
+	fleet   *fleet.Fleet
+
+	tlsAddr   net.Addr
+	proxyAddr net.Addr
+	msiHeader string
+
+	front   *swap
+	servers []*http.Server
+	closers []func() error // run in reverse order
+	work    sync.WaitGroup
+}
+
+// StartDev starts a dev cloud. When it returns, every endpoint answers and DIR/env.sh is written.
+func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	if cfg.Suffix == "" {
+		cfg.Suffix = "localhost"
+	}
+	if cfg.CloudName == "" {
+		cfg.CloudName = "Redoubt"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := loopbackOnly(cfg.Listen); err != nil {
+		return nil, err
+	}
+	d := &Dev{cfg: cfg, log: cfg.Log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if err := d.openState(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.listen(ctx); err != nil {
+		return nil, err
+	}
+	return d, d.writeEnv()
+}
+
+// loopbackOnly refuses to serve a dev cloud, whose secrets lie in a file, on anything but loopback.
+func loopbackOnly(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("--listen %s: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--listen %s: a dev cloud listens on loopback only (127.0.0.1 or ::1)", addr)
+	}
+	return nil
+}
+
+func (d *Dev) path(parts ...string) string {
+	return filepath.Join(append([]string{d.cfg.Dir}, parts...)...)
+}
+
+// openState opens or makes everything that is kept in Dir.
+func (d *Dev) openState(ctx context.Context) error {
+	abs, err := filepath.Abs(d.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	d.cfg.Dir = abs
+	for _, dir := range []string{"", "data", "blobs", "azure"} {
+		if err := durable.MkdirAll(d.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	s, err := bolt.Open(d.path("data", "store.db"), bolt.Options{Create: true})
+	if err != nil {
+		return err
+	}
+	d.store = s
+	d.closers = append(d.closers, s.Close)
+	if err := d.openCloud(ctx); err != nil {
+		return err
+	}
+	key, err := issuerKey(d.path("issuer.key"))
+	if err != nil {
+		return err
+	}
+	d.names = &names{suffix: d.cfg.Suffix, account: d.hasAccount}
+	if d.ca, err = openAuthority(d.path("tls"), d.names.domains(), time.Now); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(d.path("ca.pem"), d.ca.pem, 0o644); err != nil {
+		return err
+	}
+	return d.openListeners(key)
+}
+
+// openCloud makes tenant, subscription, person and service principal on the first start.
+func (d *Dev) openCloud(ctx context.Context) error {
+	d.cloud = cloud.Open(d.store)
+	_, missing := os.Stat(d.path("credentials.json"))
+	account, err := d.cloud.Bootstrap(ctx, cloud.Options{Reissue: errors.Is(missing, fs.ErrNotExist),
+		Deliver: func(_ cloud.Account, c cloud.Credentials) error {
+			return writeCredentials(d.path("credentials.json"), c)
+		}})
+	if err != nil {
+		return fmt.Errorf("open the dev cloud: %w", err)
+	}
+	d.account = account
+	if d.secrets, err = readCredentials(d.path("credentials.json")); err != nil {
+		return err
+	}
+	d.msiHeader = d.secrets.IdentityHeader
+	return nil
+}
+
+func (d *Dev) hasAccount(name string) bool {
+	_, err := d.cloud.StorageAccount(context.Background(), name) // a look-up in the embedded store
+	return err == nil
+}
+
+// issuerKey loads the key that signs tokens, or makes it.
+func issuerKey(path string) (*rsa.PrivateKey, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, err
+		}
+		out := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+		return key, durable.WriteFile(path, out, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s is damaged; delete it to make a new token key (all sign-ins end)", path)
+	}
+	return x509.ParsePKCS1PrivateKey(block.Bytes)
+}
+
+// openListeners binds both ports, which the audiences of tokens depend on, and makes the issuer.
+func (d *Dev) openListeners(key *rsa.PrivateKey) error {
+	tlsL, err := d.bind(d.cfg.Listen, "listen")
+	if err != nil {
+		return err
+	}
+	proxyL, err := d.bind(net.JoinHostPort("127.0.0.1", "0"), "proxy")
+	if err != nil {
+		return errors.Join(err, tlsL.Close())
+	}
+	_, d.names.port, _ = net.SplitHostPort(tlsL.Addr().String())
+	d.issuer, err = identity.NewIssuer(identity.IssuerConfig{Key: key, Tenant: d.account.Tenant.ID, Clock: time.Now,
+		Resources: join(d.controlAudiences(), d.graphAudiences(), d.deviceAudiences(), d.storageAudiences())})
+	if err != nil {
+		return errors.Join(err, tlsL.Close(), proxyL.Close())
+	}
+	d.tlsAddr, d.proxyAddr = tlsL.Addr(), proxyL.Addr()
+	d.serve(tlsL, proxyL)
+	return nil
+}
+
+// bind listens on addr; when its port is 0 it tries the port of the last start first, so that shells that
+// have read env.sh before a restart go on working.
+func (d *Dev) bind(addr, what string) (net.Listener, error) {
+	host, port, _ := net.SplitHostPort(addr)
+	file := d.path("data", what+".port")
+	if last, err := os.ReadFile(file); port == "0" && err == nil {
+		if l, err := net.Listen("tcp", net.JoinHostPort(host, string(last))); err == nil {
+			return l, nil
+		}
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_, got, _ := net.SplitHostPort(l.Addr().String())
+	return l, durable.WriteFile(file, []byte(got), 0o600)
+}
+
+func join(lists ...[]string) (out []string) {
+	for _, l := range lists {
+		out = append(out, l...)
+	}
+	return out
+}
+
+func (d *Dev) controlAudiences() []string {
+	return []string{"https://management.azure.com", "https://management.core.windows.net", d.names.origin("localhost")}
+}
+
+func (d *Dev) graphAudiences() []string {
+	return []string{"https://graph.microsoft.com", d.names.origin("localhost") + "/graph"}
+}
+
+func (d *Dev) deviceAudiences() []string {
+	return []string{"https://managedhsm.azure.net", d.names.origin("managedhsm." + d.cfg.Suffix)}
+}
+
+func (d *Dev) storageAudiences() []string {
+	return []string{"https://storage.azure.com", "https://*" + azureBlobs, "https://*.blob.core." + d.cfg.Suffix + ":" + d.names.port}
+}
+
+func (d *Dev) verifier(audiences []string) (*authn.Verifier, error) {
+	return authn.New(authn.Config{Issuers: []authn.Issuer{d.issuer.Trusted()}, Audiences: audiences, Tenant: d.account.Tenant.ID, Clock: time.Now,
+		Revoked: func(p rbac.Principal) bool {
+			_, err := d.cloud.Principal(context.Background(), p.ID) // a look-up in the embedded store
+			return errors.Is(err, cloud.ErrNotFound)
+		}})
+}
+
+// openFleet opens every HSM with the drivers of a dev cloud: passphrase file, one audit file each,
+// containers on the dev cloud's own storage.
+func (d *Dev) openFleet(ctx context.Context) error {
+	pass := d.path("passphrase")
+	if err := passfile.Create(pass); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	driver, err := passfile.New(pass, d.path("data"))
+	if err != nil {
+		return err
+	}
+	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: unlock.NewRoots(d.path("data", "roots"), driver),
+		OpenAudit:     func(id string) (*audit.Log, error) { return audit.Open(d.path("data", "audit", id+".jsonl")) },
+		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, Log: d.log})
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.fleet.Close)
+	return nil
+}
+
+// Close stops the servers, lets running requests end, and closes everything that is open.
+func (d *Dev) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var errs []error
+	for _, s := range d.servers {
+		if err := s.Shutdown(ctx); err != nil {
+			errs = append(errs, err, s.Close())
+		}
+	}
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.work.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"redoubt/internal/api/arm"
+	"redoubt/internal/api/dataplane"
+	"redoubt/internal/api/graph"
+	"redoubt/internal/api/identity"
+	"redoubt/internal/api/storage"
+)
+
+// swap is a handler that can be put in place after the listener answers: recovering the fleet may need
+// the dev cloud's own storage.
+type swap struct{ h atomic.Pointer[http.Handler] }
+
+func (s *swap) set(h http.Handler) { s.h.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := s.h.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "starting", http.StatusServiceUnavailable)
+}
+
+// Limits of the front: a client that is slow to send its header or goes quiet is cut off; bodies have a
+// deadline of their own (azhttp, storage).
+const (
+	headerTime  = 10 * time.Second
+	idleTime    = 2 * time.Minute
+	headerBytes = 64 << 10
+)
+
+// serve starts the TLS server on both ways in: its own listener and what the proxy hands over.
+func (d *Dev) serve(tlsL, proxyL net.Listener) {
+	front := &swap{}
+	d.front = front
+	in := newHandoff(tlsL.Addr())
+	conf := d.ca.serverConfig(func(name string) bool { return d.names.of(name) != roleNone })
+	srv := &http.Server{Handler: front, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	d.servers = append(d.servers, srv)
+	for _, l := range []net.Listener{tlsL, in} {
+		d.work.Go(func() {
+			if err := srv.Serve(tls.NewListener(l, conf)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+				d.log.Error("the TLS listener ended", "error", err)
+			}
+		})
+	}
+	p := &proxy{owned: d.names.owned, into: in, log: d.log}
+	d.closers = append(d.closers, proxyL.Close, in.Close)
+	d.work.Go(func() { p.accept(proxyL) })
+}
+
+// accept serves proxy connections until the listener closes.
+func (p *proxy) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go p.serve(c) // ends by itself: every step has a deadline
+	}
+}
+
+// listen builds the services and puts them behind the listener.
+func (d *Dev) listen(ctx context.Context) error {
+	dp := &dispatch{names: d.names}
+	if err := d.identityAndGraph(dp); err != nil {
+		return err
+	}
+	if err := d.storageFront(dp); err != nil {
+		return err
+	}
+	closed := http.HandlerFunc((&swap{}).ServeHTTP)
+	dp.control, dp.device = closed, closed
+	d.front.set(dp) // storage must answer before devices open: a restore point may be read again
+	if err := d.openFleet(ctx); err != nil {
+		return err
+	}
+	ready := *dp
+	if err := d.devicesAndControl(&ready); err != nil {
+		return err
+	}
+	d.front.set(&ready)
+	return nil
+}
+
+func (d *Dev) identityAndGraph(dp *dispatch) error {
+	var err error
+	dp.identity, err = identity.NewServer(identity.Config{Issuer: d.issuer, Directory: d.cloud, Log: d.log,
+		Bases: []string{"https://login.microsoftonline.com", d.names.origin("localhost"), d.names.origin("login." + d.cfg.Suffix)}})
+	if err != nil {
+		return err
+	}
+	v, err := d.verifier(d.graphAudiences())
+	if err != nil {
+		return err
+	}
+	dp.graph, err = graph.New(d.cloud, v, "https://graph.microsoft.com", d.log)
+	return err
+}
+
+func (d *Dev) storageFront(dp *dispatch) error {
+	if d.cfg.BlobEndpoint != "" {
+		u, err := url.Parse(d.cfg.BlobEndpoint)
+		if err != nil || u.Host == "" {
+			return fmt.Errorf("--blob-endpoint %q: want a URL such as http://127.0.0.1:10000", d.cfg.BlobEndpoint)
+		}
+		dp.storage = forward(u, d.log)
+		return nil
+	}
+	v, err := d.verifier(d.storageAudiences())
+	if err != nil {
+		return err
+	}
+	dp.storage = storage.New(storage.Config{Dir: d.path("blobs"), Accounts: d, Authorizer: blobAuthorizer{d.cloud, v}, TenantID: d.account.Tenant.ID,
+		Suffixes:  []string{azureBlobs[1:], "blob.core." + d.cfg.Suffix},
+		Authority: "https://login.microsoftonline.com/" + d.account.Tenant.ID, Clock: time.Now, Log: d.log})
+	return nil
+}
+
+// forward hands storage requests to another blob service, host name and signature untouched. The
+// endpoint is the operator's own choice, so its certificate (an emulator's, usually) is not checked.
+func forward(u *url.URL, log *slog.Logger) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = u.Scheme, u.Host, r.In.Host
+		},
+		Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, IdleConnTimeout: 30 * time.Second},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.ErrorContext(r.Context(), "the blob endpoint did not answer", "endpoint", u.Host)
+			http.Error(w, "the blob endpoint behind this dev cloud did not answer", http.StatusBadGateway)
+		},
+	}
+}
+
+func (d *Dev) devicesAndControl(dp *dispatch) error {
+	v, err := d.verifier(d.deviceAudiences())
+	if err != nil {
+		return err
+	}
+	dp.device = dataplane.New(dataplane.Config{Fleet: d.fleet, Verifier: v, LoginURL: d.names.loginURL, Log: d.log})
+	if v, err = d.verifier(d.controlAudiences()); err != nil {
+		return err
+	}
+	dp.control = arm.New(arm.Config{Fleet: d.fleet, Cloud: d.cloud, Verifier: v, Endpoints: d.endpoints, RemoveBlobs: d.removeBlobs, Clock: time.Now, Log: d.log})
+	return nil
+}
+
+// endpoints are the URLs that the control plane's answers name, for a client that reached host.
+func (d *Dev) endpoints(host string) arm.Endpoints {
+	if d.names.isLocal(host) {
+		o := d.names.origin("localhost")
+		return arm.Endpoints{CloudName: d.cfg.CloudName, ResourceManager: o, Login: o, ADFS: true, Graph: o + "/graph/", TenantID: d.account.Tenant.ID,
+			DeviceSuffix: "managedhsm." + d.cfg.Suffix + ":" + d.names.port, StorageSuffix: "core." + d.cfg.Suffix + ":" + d.names.port}
+	}
+	return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: "https://management.azure.com", Login: "https://login.microsoftonline.com",
+		Graph: "https://graph.microsoft.com/", TenantID: d.account.Tenant.ID, DeviceSuffix: azureDevices[1:], StorageSuffix: "core.windows.net"}
+}

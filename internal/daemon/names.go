@@ -1,0 +1,156 @@
+package daemon
+
+import (
+	"net"
+	"net/http"
+	"strings"
+)
+
+// names says which host names the dev cloud owns and what stands behind each. Two families are served:
+// Azure's own names, through the proxy and without a port, and local ones under a suffix with this
+// listener's port, for clients that register a cloud of their own.
+type names struct {
+	port    string                 // port of the TLS listener
+	suffix  string                 // local suffix, "localhost" unless configured
+	account func(name string) bool // does a storage account of this name exist
+}
+
+// role is what stands behind a host name.
+type role int
+
+const (
+	roleNone role = iota
+	roleIdentity
+	roleControl
+	roleGraph
+	roleDevice
+	roleStorage
+	roleLocal // bare local name: control plane, /adfs, /graph and /metadata on one origin
+)
+
+const (
+	azureDevices = ".managedhsm.azure.net"
+	azureBlobs   = ".blob.core.windows.net"
+)
+
+// of finds the role of a host name without port, lower-case.
+func (n *names) of(host string) role {
+	switch host {
+	case "login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net":
+		return roleIdentity
+	case "management.azure.com", "management.core.windows.net":
+		return roleControl
+	case "graph.microsoft.com":
+		return roleGraph
+	case n.suffix, "localhost", "127.0.0.1":
+		return roleLocal
+	case "login." + n.suffix:
+		return roleIdentity
+	}
+	for _, d := range []string{azureDevices, ".managedhsm." + n.suffix} {
+		if label, ok := strings.CutSuffix(host, d); ok && label != "" && !strings.Contains(label, ".") {
+			return roleDevice
+		}
+	}
+	for _, d := range []string{azureBlobs, ".blob.core." + n.suffix} {
+		if label, ok := strings.CutSuffix(host, d); ok && n.account(label) {
+			return roleStorage
+		}
+	}
+	return roleNone
+}
+
+// owned tells whether the proxy may hand over a connection for host:port.
+func (n *names) owned(host, port string) bool {
+	switch n.of(host) {
+	case roleNone:
+		return false
+	case roleLocal:
+		return port == n.port
+	}
+	if strings.HasSuffix(host, "."+n.suffix) {
+		return port == n.port
+	}
+	return port == "443"
+}
+
+// domains are the name constraints of the authority.
+func (n *names) domains() []string {
+	return []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net", "management.azure.com",
+		"management.core.windows.net", "graph.microsoft.com", "managedhsm.azure.net", "blob.core.windows.net", n.suffix, "localhost"}
+}
+
+// origin is the URL of a local host with this listener's port.
+func (n *names) origin(host string) string { return "https://" + host + ":" + n.port }
+
+// isLocal tells whether a request came by a local name.
+func (n *names) isLocal(host string) bool {
+	return strings.HasSuffix(hostOnly(host), n.suffix) || n.of(hostOnly(host)) == roleLocal
+}
+
+// loginURL is the authority that a client which reached host must use.
+func (n *names) loginURL(host string) string {
+	if n.isLocal(host) {
+		return n.origin("localhost")
+	}
+	return "https://login.microsoftonline.com"
+}
+
+func hostOnly(hostport string) string {
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		hostport = h
+	}
+	return strings.ToLower(strings.TrimSuffix(hostport, "."))
+}
+
+// dispatch sends each request to the service that its host name stands for.
+type dispatch struct {
+	names                                     *names
+	identity, control, graph, device, storage http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch d.names.of(hostOnly(r.Host)) {
+	case roleIdentity:
+		d.identity.ServeHTTP(w, r)
+	case roleControl:
+		d.control.ServeHTTP(w, r)
+	case roleGraph:
+		d.graph.ServeHTTP(w, r)
+	case roleDevice:
+		d.device.ServeHTTP(w, r)
+	case roleStorage:
+		d.storage.ServeHTTP(w, r)
+	case roleLocal:
+		d.local(w, r)
+	default:
+		http.Error(w, "this dev cloud does not own the name "+hostOnly(r.Host), http.StatusMisdirectedRequest)
+	}
+}
+
+// local serves the services that share the bare local name, told apart by the first path segment.
+func (d *dispatch) local(w http.ResponseWriter, r *http.Request) {
+	first, _, _ := strings.Cut(strings.TrimLeft(r.URL.Path, "/"), "/")
+	switch strings.ToLower(first) {
+	case "adfs", "common", "organizations", "consumers", "device", "discovery":
+		d.identity.ServeHTTP(w, r)
+	case "graph":
+		r2 := r.Clone(r.Context())
+		r2.URL.Path = strings.Replace(r.URL.Path, "/"+first, "", 1)
+		r2.URL.RawPath = ""
+		d.graph.ServeHTTP(w, r2)
+	default:
+		if isTenantPath(r.URL.Path) {
+			d.identity.ServeHTTP(w, r)
+			return
+		}
+		d.control.ServeHTTP(w, r)
+	}
+}
+
+// isTenantPath recognises /{tenant guid}/oauth2/… and /{tenant guid}/v2.0/….
+func isTenantPath(p string) bool {
+	segs := strings.FieldsFunc(p, func(r rune) bool { return r == '/' })
+	return len(segs) >= 2 && len(segs[0]) == 36 && strings.Count(segs[0], "-") == 4
+}

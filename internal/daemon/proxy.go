@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// proxy is the CONNECT proxy through which unmodified clients reach the dev cloud under Azure's own names.
+// It never dials: a connection for an owned name is handed to the dev cloud's own listener inside this
+// process, any other target is refused. So nothing leaves the machine, and a tunnel costs no copy.
+type proxy struct {
+	owned func(host, port string) bool
+	into  *handoff
+	log   *slog.Logger
+}
+
+// serve answers one accepted connection.
+func (p *proxy) serve(c net.Conn) {
+	if err := p.connect(c); err != nil {
+		p.log.Debug("proxy connection ended", "error", err)
+		_ = c.Close()
+	}
+}
+
+const connectTime = 10 * time.Second
+
+func (p *proxy) connect(c net.Conn) error {
+	_ = c.SetDeadline(time.Now().Add(connectTime))
+	br := bufio.NewReaderSize(c, 4096)
+	req, err := http.ReadRequest(br)
+	if err != nil {
+		return err
+	}
+	if req.Method != http.MethodConnect {
+		return refuse(c, http.StatusMethodNotAllowed, "this proxy only answers CONNECT: set HTTPS_PROXY, not HTTP_PROXY")
+	}
+	host, port, err := net.SplitHostPort(req.Host)
+	if err != nil || !p.owned(strings.ToLower(host), port) {
+		p.log.Info("refused a connection to a name outside the dev cloud", "target", req.Host)
+		return refuse(c, http.StatusForbidden, "the dev cloud does not own this name and never dials outward: "+req.Host)
+	}
+	if _, err := io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return err
+	}
+	_ = c.SetDeadline(time.Time{})
+	return p.into.give(&buffered{Conn: c, r: br})
+}
+
+func refuse(c net.Conn, status int, why string) error {
+	_, err := fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, http.StatusText(status), len(why), why)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// buffered is a connection whose first bytes may have been read already.
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (b *buffered) Read(p []byte) (int, error) {
+	if b.r != nil {
+		if b.r.Buffered() > 0 {
+			return b.r.Read(p)
+		}
+		b.r = nil
+	}
+	return b.Conn.Read(p)
+}
+
+// handoff is a listener whose connections come from inside the process.
+type handoff struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	addr  net.Addr
+}
+
+func newHandoff(addr net.Addr) *handoff {
+	return &handoff{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
+}
+
+// give passes a connection to whoever accepts next.
+func (h *handoff) give(c net.Conn) error {
+	select {
+	case h.conns <- c:
+		return nil
+	case <-h.done:
+		return net.ErrClosed
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handoff) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handoff) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *handoff) Addr() net.Addr { return h.addr }
