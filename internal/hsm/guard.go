@@ -56,11 +56,7 @@ func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rb
 
 // admit reads the device and checks state and permission.
 func (c *call) admit(ctx context.Context) error {
-	d, rev, err := c.h.readDevice(ctx)
-	if err != nil {
-		return err
-	}
-	root, err := c.h.rootFor(ctx, d.Root)
+	d, rev, root, err := c.h.current(ctx)
 	if errors.Is(err, ErrSealed) {
 		return fmt.Errorf("%w: %w", c.h.notAllowed(Sealed, c.op), err)
 	}

@@ -85,8 +85,13 @@ type HSM struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
+	ceremony sync.Mutex  // held by whoever handles roots: downloads, activation, exchange key, upload, settling
+	settled  atomic.Bool // what a crash left was put right; nothing is admitted before
+
 	mu         sync.Mutex
-	containers map[string]blob.Container // by job id: kept so that a restore point can be read again
+	closing    bool                      // guarded by mu: no new background work
+	containers map[string]blob.Container // guarded by mu; by job id: kept so that a restore point can be read again
+	jobs       map[string]*runningJob    // guarded by mu: the job that runs in this process
 }
 
 type loadedRoot struct {
@@ -138,7 +143,7 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
-		queue: make(chan audit.Entry, 4096), kick: make(chan struct{}, 1), containers: make(map[string]blob.Container)}
+		queue: make(chan audit.Entry, 4096), kick: make(chan struct{}, 1), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob)}
 	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := h.Unseal(ctx); err != nil && !errors.Is(err, ErrSealed) {
 		h.cancel()
@@ -150,19 +155,39 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 
 // Unseal loads the root and settles what a crash interrupted. It is a no-op on a device that has its root.
 func (h *HSM) Unseal(ctx context.Context) error {
-	d, rev, err := h.readDevice(ctx)
-	if err != nil {
-		return err
+	_, _, _, err := h.current(ctx)
+	return err
+}
+
+// current reads the device and the root in use, after settling what a crash interrupted if that was not
+// done yet.
+func (h *HSM) current(ctx context.Context) (device, store.Rev, *seal.Root, error) {
+	for {
+		d, rev, err := h.readDevice(ctx)
+		if err != nil {
+			return device{}, 0, nil, err
+		}
+		root, err := h.rootFor(ctx, d.Root)
+		if err == nil && !h.settled.Load() {
+			if err = h.settle(ctx); err == nil {
+				continue
+			}
+		}
+		if err == nil {
+			return d, rev, root, nil
+		}
+		if _, now, rerr := h.readDevice(ctx); rerr != nil || now == rev {
+			return device{}, 0, nil, err
+		} // else that root went with a change of the device in between
 	}
-	if _, err := h.rootFor(ctx, d.Root); err != nil {
-		return err
-	}
-	return h.settle(ctx, d, rev)
 }
 
 // Close stops running jobs (they end as interrupted), writes the audit entries that wait and closes the
 // audit log. The store stays open: it is the caller's.
 func (h *HSM) Close() error {
+	h.mu.Lock()
+	h.closing = true
+	h.mu.Unlock()
 	h.cancel()
 	h.work.Wait()
 	return h.cfg.Audit.Close()

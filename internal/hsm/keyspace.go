@@ -24,7 +24,7 @@ import (
 //	l/job/<id>                          job document (sealed to this HSM)
 //	l/xk                                exchange key (sealed to this HSM)
 //	l/out/<id>                          audit entry waiting for the file (plain)
-//	l/sweep/g/<gen>  l/sweep/k/<inc>    leftovers to delete (plain)
+//	l/sweep/k/<inc>                     versions to delete (plain); generations no longer referred to need no record
 
 func (h *HSM) at(path string) string { return "/hsm/" + h.cfg.ID + "/" + path }
 
@@ -39,8 +39,6 @@ func (h *HSM) generationPrefix(gen string) string { return h.at("g/" + gen + "/"
 func (h *HSM) outboxPrefix() string { return h.at("l/out/") }
 
 func (h *HSM) sweepPrefix() string { return h.at("l/sweep/") }
-
-func (h *HSM) sweepGenerationKey(gen string) string { return h.at("l/sweep/g/" + gen) }
 
 func (h *HSM) sweepKeyKey(inc key.IncarnationID) string { return h.at("l/sweep/k/" + string(inc)) }
 

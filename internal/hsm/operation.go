@@ -87,7 +87,7 @@ var table = [operationEnd]Row{
 	OpDomainDownloadStatus: {"SecurityDomainBackupStatusGet", rbac.DomainDownloadRead, anyDomain, true, "GET /securitydomain/download/pending"},
 	OpDomainTransferKey:    {"SecurityDomainTransferKeyGet", rbac.TransferKeyRead, []State{Provisioned, Recovering}, true, "GET /securitydomain/upload"},
 	OpDomainUpload:         {"SecurityDomainRestore", rbac.DomainUpload, []State{Provisioned, Recovering}, true, "POST /securitydomain/upload"},
-	OpDomainUploadStatus:   {"SecurityDomainRestoreStatusGet", rbac.DomainUploadRead, anyDomain, false, "GET /securitydomain/upload/pending"},
+	OpDomainUploadStatus:   {"SecurityDomainRestoreStatusGet", rbac.DomainUploadRead, anyDomain, true, "GET /securitydomain/upload/pending"},
 
 	OpBackup:           {"BackupCreate", rbac.BackupStart, whileActive, true, "POST /backup"},
 	OpBackupStatus:     {"BackupStatusGet", rbac.BackupStatus, duringJobs, false, "GET /backup/{jobId}/pending"},

@@ -41,6 +41,18 @@ type device struct {
 	Domain     *domainProgress `json:"domain,omitempty"`
 	Exchange   string          `json:"exchange,omitempty"` // fingerprint of the exchange key given out
 	Warnings   []string        `json:"warnings,omitempty"`
+	Point      *restorePoint   `json:"restore_point,omitempty"` // newest full backup
+}
+
+// restorePoint is where the newest successful full backup of this HSM is. It counts only while Lineage is
+// the device's: a restore replaces the content it could bring back.
+type restorePoint struct {
+	Job      string `json:"job"`
+	Lineage  string `json:"lineage"`
+	URI      string `json:"uri"` // of the container, without credential
+	Folder   string `json:"folder"`
+	Identity bool   `json:"identity,omitempty"` // written with the HSM's managed identity
+	Time     int64  `json:"time"`               // of the content, Unix seconds
 }
 
 // pendingDomain is a security domain handed out by a download whose poll has not come yet.
@@ -87,7 +99,7 @@ func (d device) activated(gen, rootID string, r *seal.Root, how domainProgress) 
 
 // recovering is d after its exchange key was given out.
 func (d device) recovering(fingerprint string) device {
-	d.State, d.Exchange = Recovering, fingerprint
+	d.State, d.Exchange, d.Pending, d.Warnings = Recovering, fingerprint, nil, nil
 	d.Domain = &domainProgress{Kind: "upload", Status: statusInProgress, Detail: "waiting for the security domain to be uploaded"}
 	return d
 }
@@ -117,5 +129,4 @@ func (d device) jobEnded() device {
 const (
 	statusInProgress = "InProgress"
 	statusSuccess    = "Success"
-	statusFailed     = "Failed"
 )
