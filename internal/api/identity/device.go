@@ -4,12 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
-
-	"redoubt/internal/cloud"
 )
 
 // device is a sign-in on a device without a browser (RFC 8628): the device polls with the device code while a
@@ -79,9 +76,9 @@ func (s *Server) deviceGrant(t *tokenRequest) (tokenResponse, error) {
 	if err := s.readScopes(t, d.scope); err != nil {
 		return tokenResponse{}, err
 	}
-	u, err := s.dir.User(t.Context(), d.user)
+	u, err := s.user(t.Context(), d.user)
 	if err != nil {
-		return tokenResponse{}, fmt.Errorf("find user: %w", err)
+		return tokenResponse{}, err
 	}
 	return s.userTokens(t, u, "")
 }
@@ -161,9 +158,7 @@ func (s *Server) approve(r request, a approval) error {
 func (s *Server) failPage(w http.ResponseWriter, r request, err error, p pageData) {
 	var oe *oauthError
 	if !errors.As(err, &oe) {
-		if !errors.Is(err, cloud.ErrNotFound) {
-			s.log.Error("sign-in failed", "error", err)
-		}
+		s.log.Error("sign-in failed", "error", err)
 		oe = refuse(http.StatusInternalServerError, "server_error", 90033, "The sign-in service failed; its log says why. Try again.")
 	}
 	p.Problem = oe.Error()

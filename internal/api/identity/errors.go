@@ -41,6 +41,10 @@ func errUnknownApp(app, tenant string) *oauthError {
 	return refuse(http.StatusBadRequest, "unauthorized_client", 700016, "Application '%s' was not found in the directory '%s'.", app, tenant)
 }
 
+func errUserChanged() *oauthError {
+	return refuse(http.StatusBadRequest, "invalid_grant", 50173, "The user was removed or the password was changed; sign in again.")
+}
+
 func errLocked() *oauthError {
 	return refuse(http.StatusBadRequest, "invalid_grant", 50053, "Too many failed sign-ins with this name; wait a minute and try again.")
 }

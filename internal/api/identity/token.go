@@ -249,14 +249,26 @@ func (s *Server) refresh(t *tokenRequest) (tokenResponse, error) {
 	if err != nil || c.Client != t.client {
 		return tokenResponse{}, refuse(http.StatusBadRequest, "invalid_grant", 700082, "The refresh token is not valid or has expired; sign in again.")
 	}
-	u, err := s.dir.User(t.Context(), c.Subject)
-	if errors.Is(err, cloud.ErrNotFound) || (err == nil && u.Stamp != c.Stamp) {
-		return tokenResponse{}, refuse(http.StatusBadRequest, "invalid_grant", 50173, "The user was removed or the password was changed; sign in again.")
-	}
+	u, err := s.user(t.Context(), c.Subject)
 	if err != nil {
-		return tokenResponse{}, fmt.Errorf("find user: %w", err)
+		return tokenResponse{}, err
+	}
+	if u.Stamp != c.Stamp {
+		return tokenResponse{}, errUserChanged()
 	}
 	return s.userTokens(t, u, "")
+}
+
+// user finds a person who signed in earlier and may have been removed since.
+func (s *Server) user(ctx context.Context, objectID string) (cloud.User, error) {
+	u, err := s.dir.User(ctx, objectID)
+	if errors.Is(err, cloud.ErrNotFound) {
+		return u, errUserChanged()
+	}
+	if err != nil {
+		return u, fmt.Errorf("find user: %w", err)
+	}
+	return u, nil
 }
 
 func (s *Server) authorizationCode(t *tokenRequest) (tokenResponse, error) {
@@ -273,9 +285,9 @@ func (s *Server) authorizationCode(t *tokenRequest) (tokenResponse, error) {
 	if err := s.readScopes(t, code.scope); err != nil {
 		return tokenResponse{}, err
 	}
-	u, err := s.dir.User(t.Context(), code.user)
+	u, err := s.user(t.Context(), code.user)
 	if err != nil {
-		return tokenResponse{}, fmt.Errorf("find user: %w", err)
+		return tokenResponse{}, err
 	}
 	return s.userTokens(t, u, code.nonce)
 }
