@@ -6,10 +6,12 @@
 // The contract offers only what an embedded B+tree and a consensus store can both do natively.
 //
 // Durability: when Txn returns nil, the write survives SIGKILL and power loss at any later instant.
-// When it returns ErrUnknown the write may or may not have happened; callers re-read.
+// When it returns ErrUnknown the write may or may not have happened; callers re-read. Any other error means
+// that nothing was written. Nobody ever reads a write that a power loss could still undo.
 // Consistency: Txn and Get are strictly serialisable; Range without At reads the newest revision.
 // Concurrency: every method may be called from any goroutine.
-// Values must not be modified after being passed in or handed out.
+// Keys are 1 to MaxKey bytes without NUL, ordered as bytes. Values must not be modified after being passed in
+// or handed out.
 package store
 
 import (
@@ -29,7 +31,8 @@ const (
 var (
 	// ErrNotFound: the key does not exist (at the revision asked for).
 	ErrNotFound = errors.New("store: key not found")
-	// ErrCompacted: the revision asked for is no longer kept; rebuild from a fresh Range.
+	// ErrCompacted: the revision asked for is not kept: it is too old, or newer than the store, which then
+	// has been put back to an earlier state. Rebuild from a fresh Range.
 	ErrCompacted = errors.New("store: revision compacted")
 	// ErrUnknown: the outcome of a Txn cannot be known (a time-out after sending, a failed sync).
 	ErrUnknown = errors.New("store: outcome unknown")
@@ -37,7 +40,8 @@ var (
 	ErrUnavailable = errors.New("store: unavailable")
 	// ErrTooLarge: the transaction exceeds MaxOps or MaxTxnBytes.
 	ErrTooLarge = errors.New("store: transaction too large")
-	// ErrFull: the medium has no room. Nothing was written.
+	// ErrFull: the medium has no room. Nothing was written; reads go on, and writes do once there is room.
+	// Even a deletion can be refused, since it takes room before it gives any.
 	ErrFull = errors.New("store: no space left")
 )
 
@@ -121,7 +125,7 @@ func (c *Conflict) Error() string {
 	return fmt.Sprintf("store: conflict on %q", c.Failed[0].Key)
 }
 
-// Event is one change. Deleted events carry no value.
+// Event is one change. A deletion carries only the key and, as Mod, the revision that deleted it.
 type Event struct {
 	KV      KV
 	Deleted bool
@@ -156,11 +160,12 @@ type Store interface {
 	// Txn applies all of then if all of ifs hold, else returns *Conflict.
 	Txn(ctx context.Context, ifs []Cond, then []Op) (Rev, error)
 	// Watch yields every commit after from that touches prefix, in order and without gaps, and
-	// progress marks at least every 500 ms. It ends with ErrCompacted when from is no longer kept,
+	// progress marks: one as soon as it has caught up, then at least every 500 ms. It ends with ErrCompacted when from is no longer kept,
 	// with ctx.Err(), or with ErrUnavailable when the store closes.
 	Watch(ctx context.Context, prefix string, from Rev) iter.Seq2[Batch, error]
 	// Pin keeps the newest revision readable by Range{At}. Writers are never blocked by a Pin, and a
-	// driver must not hold an engine transaction open for it.
+	// driver must not hold an engine transaction open for it. A Pin need not outlive the process: a job
+	// that goes on after a restart must be ready for ErrCompacted.
 	Pin(ctx context.Context, ttl time.Duration) (Pin, error)
 	Status(ctx context.Context) (Status, error)
 	// Close ends the store; later calls answer ErrUnavailable.
