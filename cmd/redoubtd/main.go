@@ -1,4 +1,10 @@
-// Command redoubtd is the Redoubt server: a self-hosted Managed HSM. See internal/daemon.
+// Command redoubtd is the Redoubt server: a self-hosted Managed HSM that can be lost and rebuilt.
 package main
 
-func main() {}
+import (
+	"os"
+
+	"redoubt/internal/daemon"
+)
+
+func main() { os.Exit(daemon.Main()) }

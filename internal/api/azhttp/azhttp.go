@@ -91,6 +91,11 @@ func (rq *Request) Decode(v any) error {
 	if err != nil {
 		return err
 	}
+	return DecodeBody(b, v)
+}
+
+// DecodeBody is Decode for a body that has been read.
+func DecodeBody(b []byte, v any) error {
 	if len(b) == 0 {
 		return Bad("The request needs a JSON body.")
 	}

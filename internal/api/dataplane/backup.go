@@ -64,11 +64,22 @@ func wireJob(j hsm.Job) job {
 	return out
 }
 
-func (q *request) startedReply(j hsm.Job, err error, kind string) (azhttp.Reply, error) {
+// start decodes the body and begins a job; kind is the first segment of its polling address.
+func (q *request) start(kind string, body any, begin func() (hsm.Job, error)) (azhttp.Reply, error) {
+	raw, err := q.ReadBody()
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	return azhttp.Accepted(wireJob(j), "Azure-AsyncOperation", q.base()+"/"+kind+"/"+j.ID+"/pending")
+	if err := azhttp.DecodeBody(raw, body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	return q.once(raw, func() (azhttp.Reply, error) {
+		j, err := begin()
+		if err != nil {
+			return azhttp.Reply{}, err
+		}
+		return azhttp.Reply{Status: http.StatusAccepted, Body: wireJob(j), Header: q.pending("/" + kind + "/" + j.ID + "/pending")}, nil
+	})
 }
 
 func statusOf(j hsm.Job, err error) (azhttp.Reply, error) {
@@ -80,11 +91,7 @@ func statusOf(j hsm.Job, err error) (azhttp.Reply, error) {
 
 func startBackup(q *request) (azhttp.Reply, error) {
 	var body sasTokenParameter
-	if err := q.Decode(&body); err != nil {
-		return azhttp.Reply{}, err
-	}
-	j, err := q.hsm.StartBackup(q.Context(), q.who, body.target())
-	return q.startedReply(j, err, "backup")
+	return q.start("backup", &body, func() (hsm.Job, error) { return q.hsm.StartBackup(q.Context(), q.who, body.target()) })
 }
 
 func backupStatus(q *request) (azhttp.Reply, error) {
@@ -96,11 +103,7 @@ func startRestore(q *request) (azhttp.Reply, error) {
 		SAS    sasTokenParameter `json:"sasTokenParameters"`
 		Folder string            `json:"folderToRestore"`
 	}
-	if err := q.Decode(&body); err != nil {
-		return azhttp.Reply{}, err
-	}
-	j, err := q.hsm.StartRestore(q.Context(), q.who, body.SAS.target(), body.Folder)
-	return q.startedReply(j, err, "restore")
+	return q.start("restore", &body, func() (hsm.Job, error) { return q.hsm.StartRestore(q.Context(), q.who, body.SAS.target(), body.Folder) })
 }
 
 func restoreStatus(q *request) (azhttp.Reply, error) {
@@ -116,9 +119,7 @@ func startSelectiveRestore(q *request) (azhttp.Reply, error) {
 		SAS    sasTokenParameter `json:"sasTokenParameters"`
 		Folder string            `json:"folder"`
 	}
-	if err := q.Decode(&body); err != nil {
-		return azhttp.Reply{}, err
-	}
-	j, err := q.hsm.StartSelectiveRestore(q.Context(), q.who, n, body.SAS.target(), body.Folder)
-	return q.startedReply(j, err, "restore")
+	return q.start("restore", &body, func() (hsm.Job, error) {
+		return q.hsm.StartSelectiveRestore(q.Context(), q.who, n, body.SAS.target(), body.Folder)
+	})
 }

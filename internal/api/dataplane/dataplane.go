@@ -38,13 +38,17 @@ type Config struct {
 type Handler struct {
 	cfg    Config
 	routes *azhttp.Router
+	again  replays
 }
 
 // request is one authenticated request for one HSM.
 type request struct {
 	*azhttp.Request
-	hsm *hsm.HSM
-	who hsm.Caller
+	hsm     *hsm.HSM
+	res     fleet.Resource
+	who     hsm.Caller
+	pattern string // of the route that matched
+	replays *replays
 }
 
 // New makes the handler.
@@ -53,7 +57,7 @@ func New(cfg Config) *Handler {
 	var rows []azhttp.Route
 	for _, t := range [][]route{keyRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes} {
 		for _, r := range t {
-			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r.handle)})
+			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r)})
 		}
 	}
 	h.routes = azhttp.NewRouter(rows)
@@ -69,9 +73,11 @@ type route struct {
 type requestKey struct{}
 
 // bind adapts a handler of this package to the router: the request travels beside the generic one.
-func bind(f func(*request) (azhttp.Reply, error)) azhttp.HandlerFunc {
+func bind(r route) azhttp.HandlerFunc {
 	return func(rq *azhttp.Request) (azhttp.Reply, error) {
-		return f(rq.Context().Value(requestKey{}).(*request))
+		q := rq.Context().Value(requestKey{}).(*request)
+		q.pattern = r.pattern
+		return r.handle(q)
 	}
 }
 
@@ -101,7 +107,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if err != nil || reply.Status != 0 {
 		return reply, err
 	}
-	q := &request{Request: rq, hsm: device, who: who}
+	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
 	rq.W.Header().Set("x-ms-keyvault-region", res.Location)
 	if handle, ok := roleRoute(q); ok {
 		return handle(q)

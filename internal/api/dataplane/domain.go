@@ -30,11 +30,17 @@ func downloadDomain(q *request) (azhttp.Reply, error) {
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	file, err := q.hsm.DownloadDomain(q.Context(), q.who, body)
-	if err != nil {
-		return azhttp.Reply{}, err
-	}
-	return azhttp.Accepted(value{string(file)}, "Azure-AsyncOperation", q.base()+"/securitydomain/download/pending")
+	return q.once(body, func() (azhttp.Reply, error) {
+		file, err := q.hsm.DownloadDomain(q.Context(), q.who, body)
+		if err != nil {
+			return azhttp.Reply{}, err
+		}
+		// The service's answer has no status; see replay.go for the client that needs one.
+		return azhttp.Reply{Status: http.StatusAccepted, Header: q.pending("/securitydomain/download/pending"), Body: struct {
+			Value  string `json:"value"`
+			Status string `json:"status"`
+		}{string(file), "InProgress"}}, nil
+	})
 }
 
 func downloadStatus(q *request) (azhttp.Reply, error) {
@@ -63,13 +69,19 @@ func transferKey(q *request) (azhttp.Reply, error) {
 }
 
 func uploadDomain(q *request) (azhttp.Reply, error) {
-	var body value
-	if err := q.Decode(&body); err != nil {
-		return azhttp.Reply{}, err
-	}
-	s, err := q.hsm.UploadDomain(q.Context(), q.who, []byte(body.Value))
+	raw, err := q.ReadBody()
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	return azhttp.Accepted(domainStatus{s.Status, s.Detail}, "Azure-AsyncOperation", q.base()+"/securitydomain/upload/pending")
+	var body value
+	if err := azhttp.DecodeBody(raw, &body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	return q.once(raw, func() (azhttp.Reply, error) {
+		s, err := q.hsm.UploadDomain(q.Context(), q.who, []byte(body.Value))
+		if err != nil {
+			return azhttp.Reply{}, err
+		}
+		return azhttp.Reply{Status: http.StatusAccepted, Header: q.pending("/securitydomain/upload/pending"), Body: domainStatus{s.Status, s.Detail}}, nil
+	})
 }

@@ -1,0 +1,42 @@
+# Redoubt. `make test` is the whole proof: it installs the genuine clients into the cache folder and runs
+# everything; `go test ./...` alone needs neither network nor clients.
+
+GO      ?= go
+export CGO_ENABLED = 0
+CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
+FLAGS    = -trimpath -ldflags=-s
+
+.PHONY: build test unit clients runbook race lint fuzz bench drill clean
+
+build: ## both programs, static, into bin/
+	$(GO) build $(FLAGS) -o bin/ ./cmd/...
+
+test: build unit lint runbook ## everything CI runs
+
+unit: ## the tests that need no network
+	@test/stage "go vet" $(GO) vet ./...
+	@test/stage "unit tests" $(GO) test ./...
+
+clients: ## install genuine az and Azurite into the cache folder
+	@test/stage "clients" test/clients/install "$(CACHE)"
+
+runbook: build clients ## the documented procedure, by genuine clients, command for command
+	@test/stage "runbooks" test/runbook/all "$(CACHE)"
+
+race: ## the unit tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: ## golangci-lint at its pinned version, from the module proxy
+	@test/stage "lint" test/clients/lint "$(CACHE)"
+
+fuzz: ## every fuzz target for FUZZTIME (default 60s)
+	@test/fuzz "$(or $(FUZZTIME),60s)"
+
+bench: build ## figures: requests per second beside the bare primitive, drill, 10,000 keys
+	@test/bench
+
+drill: ## the whole procedure on throwaway HSMs
+	$(GO) run ./cmd/redoubtd drill
+
+clean:
+	rm -rf bin drill-report.json

@@ -1,0 +1,127 @@
+// Package daemon is configuration and wiring: the only place that knows which driver is used. It makes the
+// dev cloud (dev.go), and the commands of redoubtd.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"redoubt/internal/drill"
+)
+
+// Main runs redoubtd with the process's arguments and returns its exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	noCoreDumps()
+	if err := command(os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "redoubtd:", err)
+		return 1
+	}
+	return 0
+}
+
+// noCoreDumps keeps keys out of core files; it fails only where there are none.
+func noCoreDumps() {
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
+}
+
+func command(out, errOut io.Writer) *cobra.Command {
+	root := &cobra.Command{Use: "redoubtd", Short: "A self-hosted Managed HSM that can be lost and rebuilt", SilenceUsage: true, SilenceErrors: true}
+	root.SetOut(out)
+	root.SetErr(errOut)
+	root.AddCommand(devCommand(), drillCommand())
+	return root
+}
+
+func devCommand() *cobra.Command {
+	var cfg DevConfig
+	var verbose bool
+	c := &cobra.Command{Use: "dev --data DIR", Short: "Run a complete local cloud on loopback: control plane, data plane, identity, Graph, storage",
+		Long: `Run a complete local cloud on loopback, with nothing to configure.
+
+All state is kept in DIR: the same folder is the same cloud after a restart. When every endpoint
+answers, one line beginning "ready" is printed and DIR/env.sh is there. Read it in a shell, and
+unmodified Azure clients work under Azure's own names:
+
+  . DIR/env.sh
+  az login -u "$AZURE_USERNAME" -p "$AZURE_PASSWORD"
+
+Nothing dials outward. This is for development and rehearsal: its secrets lie in DIR.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg.Log = logger(c.ErrOrStderr(), verbose)
+			return runDev(c.Context(), cfg, c.OutOrStdout())
+		}}
+	f := c.Flags()
+	f.StringVar(&cfg.Dir, "data", "", "folder for all state (required)")
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "loopback address of the TLS listener; port 0 keeps the port of the last start")
+	f.StringVar(&cfg.CloudName, "cloud", "Redoubt", "name of this cloud for az cloud register")
+	f.StringVar(&cfg.Suffix, "suffix", "localhost", "local domain for clients that do not use the proxy: NAME.managedhsm.SUFFIX:PORT")
+	f.StringVar(&cfg.BlobEndpoint, "blob-endpoint", "", "URL that serves all storage accounts instead of the built-in front, e.g. an Azurite")
+	f.DurationVar(&cfg.RestorePointMaxAge, "restore-point-max-age", 30*time.Minute, "how old the HSM's own backup may be for a full restore; 0: any since activation")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log every request's failure and refused connections")
+	_ = c.MarkFlagRequired("data") // cannot fail: the flag exists
+	return c
+}
+
+func logger(w io.Writer, verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// runDev serves until the context ends.
+func runDev(ctx context.Context, cfg DevConfig, out io.Writer) error {
+	d, err := StartDev(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "ready %s proxy=%s read=%s\n", d.names.origin("localhost"), d.Get("HTTPS_PROXY"), d.path("env.sh"))
+	<-ctx.Done()
+	return d.Close()
+}
+
+func drillCommand() *cobra.Command {
+	var o drill.Options
+	var verbose bool
+	c := &cobra.Command{Use: "drill", Short: "Rehearse the whole disaster-recovery procedure on throwaway HSMs and prove what came back",
+		Long: `Rehearse the whole disaster-recovery procedure: make an HSM with keys of every type, back it up,
+destroy and purge it, rebuild it in another region from its security domain, a quorum of wrapping keys
+and its last backup, and prove that every key, version, attribute, tag and role assignment is back.
+
+Everything happens in a temporary folder on loopback. The exit code is 0 only if every proof held.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.Out, o.Start = c.OutOrStdout(), startDrillCloud(logger(c.ErrOrStderr(), verbose))
+			return drill.Run(c.Context(), o)
+		}}
+	f := c.Flags()
+	f.IntVar(&o.Keys, "keys", 100, "number of keys to make")
+	f.StringVar(&o.Report, "report", "drill-report.json", "where to write the report")
+	f.BoolVar(&o.Keep, "keep", false, "leave the dev cloud's folder for inspection")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log the dev cloud's refusals")
+	return c
+}
+
+// startDrillCloud gives the drill a dev cloud of its own in a folder.
+func startDrillCloud(log *slog.Logger) func(ctx context.Context, dir string) (drill.Cloud, error) {
+	return func(ctx context.Context, dir string) (drill.Cloud, error) {
+		d, err := StartDev(ctx, DevConfig{Dir: dir, RestorePointMaxAge: 30 * time.Minute, Log: log})
+		if err != nil {
+			return drill.Cloud{}, errors.Join(errors.New("start the dev cloud"), err)
+		}
+		return drill.Cloud{Env: d.Get, Close: d.Close}, nil
+	}
+}
