@@ -1,0 +1,393 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// api-versions of the control plane's providers.
+const (
+	subscriptionsVersion = "2022-12-01"
+	groupsVersion        = "2022-09-01"
+	hsmsVersion          = "2024-11-01"
+	identitiesVersion    = "2023-01-31"
+	assignmentsVersion   = "2022-04-01"
+	storageVersion       = "2023-01-01"
+)
+
+type subscription struct {
+	ID     string `json:"subscriptionId"`
+	Tenant string `json:"tenantId"`
+	State  string `json:"state"`
+}
+
+// subscription is the configured one, or the only one there is.
+func (c *Client) subscription(ctx context.Context) (subscription, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sub.ID != "" {
+		return c.sub, nil
+	}
+	s := subscription{ID: c.cfg.Subscription, Tenant: c.cfg.Tenant}
+	if s.ID != "" && s.Tenant != "" {
+		c.sub = s
+		return s, nil
+	}
+	if s.ID != "" {
+		if _, err := c.arm.do(ctx, call{method: http.MethodGet, path: "/subscriptions/" + url.PathEscape(s.ID), version: subscriptionsVersion, out: &s}); err != nil {
+			return s, fmt.Errorf("subscription %s: %w", s.ID, err)
+		}
+		c.sub = s
+		return s, nil
+	}
+	all, err := list[subscription](ctx, c.arm, call{path: "/subscriptions", version: subscriptionsVersion})
+	if err != nil {
+		return s, fmt.Errorf("list subscriptions: %w", err)
+	}
+	if len(all) != 1 {
+		return s, fmt.Errorf("this sign-in sees %d subscriptions; set AZURE_SUBSCRIPTION_ID to the one to use", len(all))
+	}
+	c.sub = all[0]
+	if c.cfg.Tenant != "" {
+		c.sub.Tenant = c.cfg.Tenant
+	}
+	return c.sub, nil
+}
+
+func (c *Client) path(ctx context.Context, format string, segments ...string) (string, error) {
+	s, err := c.subscription(ctx)
+	if err != nil {
+		return "", err
+	}
+	args := []any{url.PathEscape(s.ID)}
+	for _, seg := range segments {
+		args = append(args, url.PathEscape(seg))
+	}
+	return fmt.Sprintf("/subscriptions/%s"+format, args...), nil
+}
+
+// Resource is any resource of the control plane: what all have, and the whole document.
+type Resource struct {
+	ID       string
+	Name     string
+	Location string
+	Raw      json.RawMessage // the document as it came
+}
+
+// UnmarshalJSON keeps the document beside the members.
+func (r *Resource) UnmarshalJSON(b []byte) error {
+	var v struct {
+		ID       string `json:"id"`
+		Name     string `json:"name"`
+		Location string `json:"location"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	*r = Resource{ID: v.ID, Name: v.Name, Location: v.Location, Raw: append(json.RawMessage(nil), b...)}
+	return nil
+}
+
+// MarshalJSON gives the document back.
+func (r Resource) MarshalJSON() ([]byte, error) {
+	if r.Raw == nil {
+		return []byte("null"), nil
+	}
+	return r.Raw, nil
+}
+
+// ResourceGroup is the group that the resource's id names.
+func (r Resource) ResourceGroup() string {
+	segs := strings.Split(r.ID, "/")
+	for i := 0; i+1 < len(segs); i++ {
+		if strings.EqualFold(segs[i], "resourceGroups") {
+			return segs[i+1]
+		}
+	}
+	return ""
+}
+
+// put writes a resource and, when the service works on it for longer, waits for the end.
+func (c *Client) put(ctx context.Context, path, version string, body any, out any) error {
+	return c.write(ctx, call{method: http.MethodPut, path: path, version: version, body: body, out: out})
+}
+
+// write sends a change. An answer 202 with a Location is followed until the work is done.
+func (c *Client) write(ctx context.Context, k call) error {
+	out := k.out
+	k.out = nil
+	r, err := c.arm.do(ctx, k)
+	if err != nil {
+		return err
+	}
+	for r.status == http.StatusAccepted {
+		next := r.header.Get("Location")
+		if next == "" {
+			break
+		}
+		if err := pause(ctx, c.arm.pollDelay(r.header)); err != nil {
+			return err
+		}
+		// The URL is the service's own and needs no api-version added.
+		if r, err = c.arm.do(ctx, call{method: http.MethodGet, path: next}); err != nil {
+			return err
+		}
+	}
+	if out == nil || len(r.body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(r.body, out); err != nil {
+		return fmt.Errorf("the answer of %s is not what was expected: %w", c.arm.host, err)
+	}
+	return nil
+}
+
+// PutResourceGroup makes a resource group or leaves an existing one as it is.
+func (c *Client) PutResourceGroup(ctx context.Context, name, location string) (Resource, error) {
+	var r Resource
+	path, err := c.path(ctx, "/resourceGroups/%s", name)
+	if err != nil {
+		return r, err
+	}
+	return r, c.put(ctx, path, groupsVersion, map[string]string{"location": location}, &r)
+}
+
+// ErrManyHSMs: a name without a resource group that fits several HSMs.
+var ErrManyHSMs = errors.New("more than one managed HSM has this name")
+
+// ManagedHSM is the control plane's view of an HSM.
+type ManagedHSM struct {
+	Resource
+	URI               string // base URL of the data plane
+	ProvisioningState string // Succeeded, SecurityDomainRestore, Restoring, ...
+	StatusMessage     string
+	Activation        string // NotActivated, Active, Failed, Unknown
+	ActivationMessage string
+	Identities        []string // resource ids of the attached identities
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *ManagedHSM) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Identity struct {
+			UserAssigned map[string]json.RawMessage `json:"userAssignedIdentities"`
+		} `json:"identity"`
+		Properties struct {
+			URI     string `json:"hsmUri"`
+			State   string `json:"provisioningState"`
+			Message string `json:"statusMessage"`
+			Domain  struct {
+				Status  string `json:"activationStatus"`
+				Message string `json:"activationStatusMessage"`
+			} `json:"securityDomainProperties"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	p := v.Properties
+	*m = ManagedHSM{URI: strings.TrimRight(p.URI, "/"), ProvisioningState: p.State, StatusMessage: p.Message, Activation: p.Domain.Status, ActivationMessage: p.Domain.Message}
+	for id := range v.Identity.UserAssigned {
+		m.Identities = append(m.Identities, id)
+	}
+	return m.Resource.UnmarshalJSON(b)
+}
+
+// CreateHSM describes a new managed HSM.
+type CreateHSM struct {
+	Location        string
+	Administrators  []string // object ids
+	RetentionDays   int      // of soft deletion; 0 = the service's own default
+	PurgeProtection bool
+	Identities      []string // resource ids of user-assigned identities
+	Tags            map[string]string
+}
+
+func identityBody(ids []string) map[string]any {
+	if len(ids) == 0 {
+		return map[string]any{"type": "None"}
+	}
+	set := map[string]any{}
+	for _, id := range ids {
+		set[id] = struct{}{}
+	}
+	return map[string]any{"type": "UserAssigned", "userAssignedIdentities": set}
+}
+
+const hsmPath = "/resourceGroups/%s/providers/Microsoft.KeyVault/managedHSMs/%s"
+
+// CreateHSM makes a managed HSM.
+func (c *Client) CreateHSM(ctx context.Context, group, name string, p CreateHSM) (ManagedHSM, error) {
+	var m ManagedHSM
+	path, err := c.path(ctx, hsmPath, group, name)
+	if err != nil {
+		return m, err
+	}
+	s, err := c.subscription(ctx)
+	if err != nil {
+		return m, err
+	}
+	props := map[string]any{"tenantId": s.Tenant, "initialAdminObjectIds": p.Administrators, "enableSoftDelete": true, "createMode": "default"}
+	if p.RetentionDays > 0 {
+		props["softDeleteRetentionInDays"] = p.RetentionDays
+	}
+	if p.PurgeProtection {
+		props["enablePurgeProtection"] = true
+	}
+	body := map[string]any{"location": p.Location, "sku": map[string]string{"name": "Standard_B1", "family": "B"}, "properties": props}
+	if len(p.Tags) > 0 {
+		body["tags"] = p.Tags
+	}
+	if len(p.Identities) > 0 {
+		body["identity"] = identityBody(p.Identities)
+	}
+	return m, c.put(ctx, path, hsmsVersion, body, &m)
+}
+
+// GetHSM returns an HSM of a resource group.
+func (c *Client) GetHSM(ctx context.Context, group, name string) (ManagedHSM, error) {
+	var m ManagedHSM
+	path, err := c.path(ctx, hsmPath, group, name)
+	if err != nil {
+		return m, err
+	}
+	_, err = c.arm.do(ctx, call{method: http.MethodGet, path: path, version: hsmsVersion, out: &m})
+	return m, err
+}
+
+// FindHSM returns the HSM with this name, in whatever group of the subscription.
+func (c *Client) FindHSM(ctx context.Context, name string) (ManagedHSM, error) {
+	all, err := c.ListHSMs(ctx, "")
+	if err != nil {
+		return ManagedHSM{}, err
+	}
+	var found []ManagedHSM
+	for _, m := range all {
+		if strings.EqualFold(m.Name, name) {
+			found = append(found, m)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return ManagedHSM{}, &Error{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf("this subscription has no managed HSM %q", name)}
+	}
+	return ManagedHSM{}, fmt.Errorf("%w: %s; name its resource group", ErrManyHSMs, name)
+}
+
+// ListHSMs lists the HSMs of a resource group, or of the subscription when group is "".
+func (c *Client) ListHSMs(ctx context.Context, group string) ([]ManagedHSM, error) {
+	path, err := c.path(ctx, "/providers/Microsoft.KeyVault/managedHSMs")
+	if group != "" && err == nil {
+		path, err = c.path(ctx, "/resourceGroups/%s/providers/Microsoft.KeyVault/managedHSMs", group)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list[ManagedHSM](ctx, c.arm, call{path: path, version: hsmsVersion})
+}
+
+// DeleteHSM deletes an HSM; it can be recovered until it is purged.
+func (c *Client) DeleteHSM(ctx context.Context, group, name string) error {
+	path, err := c.path(ctx, hsmPath, group, name)
+	if err != nil {
+		return err
+	}
+	return c.write(ctx, call{method: http.MethodDelete, path: path, version: hsmsVersion})
+}
+
+// SetHSMIdentities attaches exactly these user-assigned identities, none to detach all.
+func (c *Client) SetHSMIdentities(ctx context.Context, group, name string, ids []string) (ManagedHSM, error) {
+	var m ManagedHSM
+	path, err := c.path(ctx, hsmPath, group, name)
+	if err != nil {
+		return m, err
+	}
+	return m, c.write(ctx, call{method: http.MethodPatch, path: path, version: hsmsVersion, body: map[string]any{"identity": identityBody(ids)}, out: &m})
+}
+
+// DeletedHSM is a deleted HSM that can still be recovered.
+type DeletedHSM struct {
+	Resource
+	HSMID        string // resource id it had
+	Deleted      time.Time
+	Purge        time.Time // when it is purged by itself
+	PurgeProtect bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *DeletedHSM) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Properties struct {
+			HSMID    string    `json:"mhsmId"`
+			Location string    `json:"location"`
+			Deleted  time.Time `json:"deletionDate"`
+			Purge    time.Time `json:"scheduledPurgeDate"`
+			Protect  bool      `json:"purgeProtectionEnabled"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	p := v.Properties
+	*d = DeletedHSM{HSMID: p.HSMID, Deleted: p.Deleted, Purge: p.Purge, PurgeProtect: p.Protect}
+	if err := d.Resource.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	d.Location = p.Location
+	return nil
+}
+
+// ListDeletedHSMs lists the subscription's deleted HSMs.
+func (c *Client) ListDeletedHSMs(ctx context.Context) ([]DeletedHSM, error) {
+	path, err := c.path(ctx, "/providers/Microsoft.KeyVault/deletedManagedHSMs")
+	if err != nil {
+		return nil, err
+	}
+	return list[DeletedHSM](ctx, c.arm, call{path: path, version: hsmsVersion})
+}
+
+// FindDeletedHSM returns the deleted HSM with this name.
+func (c *Client) FindDeletedHSM(ctx context.Context, name string) (DeletedHSM, error) {
+	all, err := c.ListDeletedHSMs(ctx)
+	if err != nil {
+		return DeletedHSM{}, err
+	}
+	for _, d := range all {
+		if strings.EqualFold(d.Name, name) {
+			return d, nil
+		}
+	}
+	return DeletedHSM{}, &Error{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound", Message: fmt.Sprintf("this subscription has no deleted managed HSM %q", name)}
+}
+
+// PurgeHSM destroys a deleted HSM for good and waits until that is done.
+func (c *Client) PurgeHSM(ctx context.Context, location, name string) error {
+	path, err := c.path(ctx, "/providers/Microsoft.KeyVault/locations/%s/deletedManagedHSMs/%s/purge", location, name)
+	if err != nil {
+		return err
+	}
+	return c.write(ctx, call{method: http.MethodPost, path: path, version: hsmsVersion})
+}
+
+// RecoverHSM brings a deleted HSM back.
+func (c *Client) RecoverHSM(ctx context.Context, group, location, name string) (ManagedHSM, error) {
+	var m ManagedHSM
+	path, err := c.path(ctx, hsmPath, group, name)
+	if err != nil {
+		return m, err
+	}
+	s, err := c.subscription(ctx)
+	if err != nil {
+		return m, err
+	}
+	return m, c.put(ctx, path, hsmsVersion, map[string]any{"location": location, "sku": map[string]string{"name": "Standard_B1", "family": "B"},
+		"properties": map[string]string{"createMode": "recover", "tenantId": s.Tenant}}, &m)
+}
