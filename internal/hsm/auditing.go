@@ -169,10 +169,14 @@ func (h *HSM) finishAudit() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.life), 5*time.Second)
 	defer cancel()
 	h.drainOutbox(ctx)
-	select {
-	case e := <-h.queue:
-		h.appendQueued(e)
-	default:
+	for {
+		select {
+		case e := <-h.queue:
+			h.appendQueued(e)
+			continue
+		default:
+		}
+		break
 	}
 	h.checkpoint()
 }

@@ -178,11 +178,20 @@ func (ck *checker) local(name string, kv store.KV) {
 			ck.swept[key.IncarnationID(strings.TrimPrefix(name, "sweep/k/"))] = true
 		}
 	case kind == "job" && id != "":
-		if hd, err := seal.Header(kv.Val); err != nil || hd.Kind != seal.KindJob {
-			ck.report("job record %s is damaged: %v", id, err)
+		hd, err := seal.Header(kv.Val)
+		if err == nil {
+			_, err = ck.v.root.Open(ck.h.jobRef(id, hd.Version), kv.Val)
+		}
+		if err != nil {
+			ck.report("the document of job %s: %w", id, err)
 		}
 	case name == "xk":
 		ck.exchangeKey = true
+		s, err := ck.v.root.OpenSecret((&call{h: ck.h}).exchangeKeyRef(), kv.Val)
+		if err != nil {
+			ck.report("the exchange key: %w", err)
+		}
+		s.Wipe()
 	default:
 		ck.report("unknown record %s", kv.Key)
 	}

@@ -201,19 +201,26 @@ func (r *testHSM) auditLog() []audit.Entry {
 	return out
 }
 
+// view is the device as it is now, for tests that look below its surface.
+func (r *testHSM) view() *view {
+	r.t.Helper()
+	d, rev, err := r.readDevice(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	root, err := r.rootFor(r.t.Context(), d.Root)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return &view{h: r.HSM, dev: d, rev: rev, root: root}
+}
+
 // testOnlyActivate makes the device Active under the root it has, without a ceremony, and hands out roles.
 func (r *testHSM) testOnlyActivate() {
 	r.t.Helper()
 	ctx := r.t.Context()
-	d, rev, err := r.readDevice(ctx)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	root, err := r.rootFor(ctx, d.Root)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	v := view{h: r.HSM, dev: d, rev: rev, root: root}
+	v := r.view()
+	d, rev, root := v.dev, v.rev, v.root
 	next := d.activated(d.Generation, d.Root, root, domainProgress{Kind: "download", Status: statusSuccess})
 	next.Roles++
 	ops := []store.Op{store.Put(r.deviceKey(), next.encode())}

@@ -91,6 +91,7 @@ func (h *HSM) CreateKey(ctx context.Context, who Caller, name key.Name, p key.Cr
 	if err != nil {
 		return Bundle{}, err
 	}
+	c.note("keyVersion", string(m.Version))
 	cr := &creation{call: c, meta: m, incarnation: key.NewIncarnation()}
 	defer func() { cr.finish(err) }()
 	// What can be refused is refused before the costly part; commit decides anew.
