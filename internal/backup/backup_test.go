@@ -72,8 +72,8 @@ func seq(records []Record) iter.Seq2[Record, error] {
 	}
 }
 
-// write makes an archive in a fresh container.
-func write(t *testing.T, records []Record) (*blobtest.Mem, Manifest) {
+// archive makes an archive in a fresh container.
+func archive(t *testing.T, records []Record) (*blobtest.Mem, Manifest) {
 	t.Helper()
 	c := blobtest.NewMem()
 	m, err := Write(t.Context(), c, testOrigin(), seq(records), newDomain("a"))
@@ -110,7 +110,7 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ n, size, blocks int }{{0, 0, 1}, {1, 10, 1}, {1000, 100, 1}, {40, 800_000, 4}, {7, 4<<20 - 7, 7}} {
 		records := testRecords(tc.n, tc.size)
-		c, written := write(t, records)
+		c, written := archive(t, records)
 		if len(written.Blocks) < tc.blocks {
 			t.Errorf("%d records of %d: %d blocks, expected %d or more", tc.n, tc.size, len(written.Blocks), tc.blocks)
 		}

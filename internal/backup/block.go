@@ -45,8 +45,8 @@ func (w *blockWriter) start(id archiveID, index int) {
 	w.records, w.first = 0, ""
 }
 
-func (w *blockWriter) fits(r Record) bool {
-	return len(w.buf)+frameSize+len(r.Name)+len(r.Sealed)+trailerSize <= MaxBlock
+func (w *blockWriter) fits(r Record, limit int) bool {
+	return len(w.buf)+frameSize+len(r.Name)+len(r.Sealed)+trailerSize <= limit
 }
 
 func (w *blockWriter) add(r Record) {

@@ -27,6 +27,11 @@ const settleTime = 10 * time.Second
 //
 // It needs permission to create (c), and to read (r) and delete (d) only when storing the manifest fails.
 func Write(ctx context.Context, c blob.Container, o Origin, records iter.Seq2[Record, error], s Signer) (Manifest, error) {
+	return write(ctx, c, o, records, s, MaxBlock)
+}
+
+// write is Write with blocks of at most limit bytes; tests use small ones.
+func write(ctx context.Context, c blob.Container, o Origin, records iter.Seq2[Record, error], s Signer, limit int) (Manifest, error) {
 	m := manifestOf(o, s)
 	if err := m.checkOrigin(); err != nil {
 		return Manifest{}, fmt.Errorf("%w: %w", ErrBadOrigin, err)
@@ -34,7 +39,7 @@ func Write(ctx context.Context, c blob.Container, o Origin, records iter.Seq2[Re
 	var id archiveID
 	rand.Read(id[:])
 	m.ArchiveID = hex.EncodeToString(id[:])
-	w := newSender(ctx, c, &m, id)
+	w := newSender(ctx, c, &m, id, limit)
 	err := w.records(records)
 	if err = w.wait(err); err != nil {
 		return Manifest{}, fmt.Errorf("backup to %s: %w", c.URL()+"/"+m.Folder, err)
@@ -104,12 +109,14 @@ type sender struct {
 	c      blob.Container
 	m      *Manifest // Blocks, Records, Bytes: owned by the goroutine that calls records
 	id     archiveID
+	limit  int               // of a block's bytes
 	free   chan *blockWriter // InFlight+1 buffers, made when first needed: the bound on memory
+	slots  chan struct{}     // one for each Put on the way
 	wg     sync.WaitGroup
 }
 
-func newSender(ctx context.Context, c blob.Container, m *Manifest, id archiveID) *sender {
-	w := &sender{c: c, m: m, id: id, free: make(chan *blockWriter, InFlight+1)}
+func newSender(ctx context.Context, c blob.Container, m *Manifest, id archiveID, limit int) *sender {
+	w := &sender{c: c, m: m, id: id, limit: limit, free: make(chan *blockWriter, InFlight+1), slots: make(chan struct{}, InFlight)}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for range cap(w.free) {
 		w.free <- &blockWriter{}
@@ -135,7 +142,7 @@ func (w *sender) records(records iter.Seq2[Record, error]) error {
 			return fmt.Errorf("%w: %.80q comes after %.80q", ErrBadRecord, r.Name, last)
 		}
 		last = r.Name
-		if !b.fits(r) {
+		if b.records > 0 && !b.fits(r, w.limit) {
 			w.send(b, false)
 			if b, err = w.next(); err != nil {
 				return err
@@ -156,7 +163,7 @@ func (w *sender) next() (*blockWriter, error) {
 	select {
 	case b := <-w.free:
 		if b.buf == nil {
-			b.buf = testOnlyMakeBuffer()
+			b.buf = make([]byte, 0, w.limit)
 		}
 		b.start(w.id, len(w.m.Blocks))
 		return b, nil
@@ -164,9 +171,6 @@ func (w *sender) next() (*blockWriter, error) {
 		return nil, context.Cause(w.ctx)
 	}
 }
-
-// testOnlyMakeBuffer is replaced by the test that counts buffers.
-var testOnlyMakeBuffer = func() []byte { return make([]byte, 0, MaxBlock) }
 
 // send closes the block, enters it in the manifest and puts it from a goroutine of its own.
 func (w *sender) send(b *blockWriter, last bool) {
@@ -177,14 +181,17 @@ func (w *sender) send(b *blockWriter, last bool) {
 		Name: name, First: b.first, Records: int64(b.records), Size: int64(len(b.buf)), SHA256: hex.EncodeToString(sum[:]),
 	})
 	w.m.Bytes += int64(len(b.buf))
+	object := w.m.Object(name)
 	w.wg.Go(func() {
-		if err := w.c.Put(w.ctx, w.m.Object(name), b.buf); err != nil {
+		w.slots <- struct{}{}
+		defer func() { <-w.slots }()
+		if err := w.c.Put(w.ctx, object, b.buf); err != nil {
 			if errors.Is(err, blob.ErrExists) {
-				err = fmt.Errorf("%w: %s is there already", ErrFolderInUse, w.m.Object(name))
+				err = fmt.Errorf("%w: %s is there already", ErrFolderInUse, object)
 			}
 			w.cancel(fmt.Errorf("store %s: %w", name, err))
 		}
-		w.free <- b
+		w.free <- b // never blocks: there is room for every buffer
 	})
 }
 
