@@ -19,6 +19,7 @@ const (
 	identitiesVersion    = "2023-01-31"
 	assignmentsVersion   = "2022-04-01"
 	storageVersion       = "2023-01-01"
+	blobVersion          = "2021-12-02"
 )
 
 type subscription struct {

@@ -41,10 +41,8 @@ func (c *Client) PutManagedIdentity(ctx context.Context, group, name, location s
 	return m, c.put(ctx, path, identitiesVersion, map[string]string{"location": location}, &m)
 }
 
-// The built-in roles of the control plane that backups need.
-const (
-	StorageBlobDataContributor = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
-)
+// StorageBlobDataContributor is the built-in role of the control plane that backups need.
+const StorageBlobDataContributor = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 
 // AssignRole gives a principal a built-in role of the control plane, named by its GUID, at a scope such as a
 // storage account's resource id. principalType is User, ServicePrincipal or "".
@@ -108,4 +106,22 @@ func (c *Client) Me(ctx context.Context) (User, error) {
 	var u User
 	_, err := c.me.do(ctx, call{method: http.MethodGet, path: "/v1.0/me", out: &u})
 	return u, err
+}
+
+// storageAudience is the resource of tokens for the blob service.
+const storageAudience = "https://storage.azure.com"
+
+// CreateContainer makes a blob container; one that is there already is no error. The signed-in principal
+// needs a data role on the account.
+func (c *Client) CreateContainer(ctx context.Context, account, container string) error {
+	e, err := c.endpoint("https://"+account+".blob."+c.cfg.StorageSuffix, fixedAudience(storageAudience))
+	if err != nil {
+		return err
+	}
+	_, err = e.do(ctx, call{method: http.MethodPut, path: "/" + url.PathEscape(container), query: url.Values{"restype": {"container"}},
+		header: http.Header{"X-Ms-Version": {blobVersion}}})
+	if IsConflict(err) {
+		return nil
+	}
+	return err
 }

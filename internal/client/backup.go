@@ -106,10 +106,14 @@ func (h *HSM) start(ctx context.Context, c call, kind string) (Job, error) {
 }
 
 // BackupStatus returns the status document of a backup that another call started.
-func (h *HSM) BackupStatus(ctx context.Context, id string) (Job, error) { return h.look(ctx, "backup", id) }
+func (h *HSM) BackupStatus(ctx context.Context, id string) (Job, error) {
+	return h.look(ctx, "backup", id)
+}
 
 // RestoreStatus returns the status document of a restore, full or selective.
-func (h *HSM) RestoreStatus(ctx context.Context, id string) (Job, error) { return h.look(ctx, "restore", id) }
+func (h *HSM) RestoreStatus(ctx context.Context, id string) (Job, error) {
+	return h.look(ctx, "restore", id)
+}
 
 func (h *HSM) look(ctx context.Context, kind, id string) (Job, error) {
 	return Job{hsm: h, pending: "/" + kind + "/" + url.PathEscape(id) + "/pending"}.Look(ctx)

@@ -57,6 +57,7 @@ func (c *Client) endpoint(base string, aud audience) (*endpoint, error) {
 type call struct {
 	method, path, version string
 	query                 url.Values
+	header                http.Header
 	body, out             any
 }
 
@@ -79,7 +80,7 @@ func (e *endpoint) do(ctx context.Context, c call) (reply, error) {
 			return reply{}, fmt.Errorf("encode request: %w", err)
 		}
 	}
-	r, err := e.authorized(ctx, c.method, u, body)
+	r, err := e.authorized(ctx, request{c.method, u, c.header, body})
 	if err != nil {
 		return reply{}, err
 	}
@@ -114,11 +115,18 @@ func (e *endpoint) url(c call) (string, error) {
 	return u.String(), nil
 }
 
+// request is a call in the form it is sent in, any number of times.
+type request struct {
+	method, url string
+	header      http.Header
+	body        []byte // nil: none
+}
+
 // authorized sends a request with a token. The first request to an HSM goes without token and body, for the
 // challenge; a refused token is asked for anew once.
-func (e *endpoint) authorized(ctx context.Context, method, u string, body []byte) (reply, error) {
+func (e *endpoint) authorized(ctx context.Context, q request) (reply, error) {
 	if e.aud.resource() == "" {
-		r, err := e.retried(ctx, method, u, nil, "")
+		r, err := e.retried(ctx, request{method: q.method, url: q.url, header: q.header}, "")
 		if err != nil {
 			return reply{}, err
 		}
@@ -133,7 +141,7 @@ func (e *endpoint) authorized(ctx context.Context, method, u string, body []byte
 	if err != nil {
 		return reply{}, err
 	}
-	r, err := e.retried(ctx, method, u, body, token)
+	r, err := e.retried(ctx, q, token)
 	if err != nil || r.status != http.StatusUnauthorized {
 		return r, err
 	}
@@ -150,7 +158,7 @@ func (e *endpoint) authorized(ctx context.Context, method, u string, body []byte
 	if token, err = e.token(ctx); err != nil {
 		return reply{}, err
 	}
-	return e.retried(ctx, method, u, body, token)
+	return e.retried(ctx, q, token)
 }
 
 func (e *endpoint) token(ctx context.Context) (string, error) {
@@ -167,12 +175,12 @@ func (e *endpoint) token(ctx context.Context) (string, error) {
 // retried sends a request until the answer is not "later". What the service says it did not take up (429,
 // 503) is sent again whatever the method; a connection that failed only when the method is a GET, because
 // anything else may have been done.
-func (e *endpoint) retried(ctx context.Context, method, u string, body []byte, token string) (reply, error) {
+func (e *endpoint) retried(ctx context.Context, q request, token string) (reply, error) {
 	delay := firstDelay
 	for try := 1; ; try++ {
-		r, err := e.once(ctx, method, u, body, token)
+		r, err := e.once(ctx, q, token)
 		again := err == nil && (r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable) ||
-			err != nil && method == http.MethodGet && ctx.Err() == nil
+			err != nil && q.method == http.MethodGet && ctx.Err() == nil
 		if !again || try == maxTries {
 			return r, err
 		}
@@ -196,14 +204,17 @@ func retryAfter(h http.Header, fallback time.Duration) time.Duration {
 	return min(time.Duration(s)*time.Second, maxDelay)
 }
 
-func (e *endpoint) once(ctx context.Context, method, u string, body []byte, token string) (reply, error) {
-	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
+func (e *endpoint) once(ctx context.Context, q request, token string) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, q.method, q.url, bytes.NewReader(q.body))
 	if err != nil {
 		return reply{}, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", userAgent)
-	if body != nil {
+	for k, v := range q.header {
+		req.Header[k] = v
+	}
+	if q.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if token != "" {

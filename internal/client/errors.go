@@ -64,7 +64,10 @@ func parseError(status int, header http.Header, body []byte) *Error {
 		}
 		return e
 	}
-	e.Code = fmt.Sprint(status)
+	e.Code = header.Get("x-ms-error-code") // the blob service, whose bodies are XML
+	if e.Code == "" {
+		e.Code = fmt.Sprint(status)
+	}
 	e.Message = strings.ToValidUTF8(strings.TrimSpace(string(body)), "?")
 	if len(e.Message) > maxShown {
 		e.Message = e.Message[:maxShown] + "..."

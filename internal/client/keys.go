@@ -17,7 +17,9 @@ type Bytes []byte
 func Encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // Decode reads base64url text, with or without padding.
-func Decode(s string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "=")) }
+func Decode(s string) ([]byte, error) {
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "="))
+}
 
 // MarshalJSON implements json.Marshaler.
 func (b Bytes) MarshalJSON() ([]byte, error) { return json.Marshal(Encode(b)) }
