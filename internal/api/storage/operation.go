@@ -97,5 +97,5 @@ func findOperation(c *call) (*operation, error) {
 	if comp == "" && restype == "" {
 		return nil, refuse(http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "The resource doesn't support the specified HTTP verb.")
 	}
-	return nil, notImplemented("the combination of method, restype and comp in this request")
+	return nil, notImplemented(c.r.Method + " with restype=" + restype + " and comp=" + comp)
 }
