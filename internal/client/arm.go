@@ -115,17 +115,16 @@ func (r Resource) ResourceGroup() string {
 }
 
 // put writes a resource and, when the service works on it for longer, waits for the end.
-func (c *Client) put(ctx context.Context, path, version string, body any, out any) error {
-	return c.write(ctx, call{method: http.MethodPut, path: path, version: version, body: body, out: out})
+func put[T any](ctx context.Context, c *Client, path, version string, body any) (T, error) {
+	return write[T](ctx, c, call{method: http.MethodPut, path: path, version: version, body: body})
 }
 
 // write sends a change. An answer 202 with a Location is followed until the work is done.
-func (c *Client) write(ctx context.Context, k call) error {
-	out := k.out
-	k.out = nil
+func write[T any](ctx context.Context, c *Client, k call) (T, error) {
+	var out T
 	r, err := c.arm.do(ctx, k)
 	if err != nil {
-		return err
+		return out, err
 	}
 	for r.status == http.StatusAccepted {
 		next := r.header.Get("Location")
@@ -133,30 +132,29 @@ func (c *Client) write(ctx context.Context, k call) error {
 			break
 		}
 		if err := pause(ctx, c.arm.pollDelay(r.header)); err != nil {
-			return err
+			return out, err
 		}
 		// The URL is the service's own and needs no api-version added.
 		if r, err = c.arm.do(ctx, call{method: http.MethodGet, path: next}); err != nil {
-			return err
+			return out, err
 		}
 	}
-	if out == nil || len(r.body) == 0 {
-		return nil
+	if len(r.body) == 0 {
+		return out, nil
 	}
-	if err := json.Unmarshal(r.body, out); err != nil {
-		return fmt.Errorf("the answer of %s is not what was expected: %w", c.arm.host, err)
+	if err := json.Unmarshal(r.body, &out); err != nil {
+		return out, fmt.Errorf("the answer of %s is not what was expected: %w", c.arm.host, err)
 	}
-	return nil
+	return out, nil
 }
 
 // PutResourceGroup makes a resource group or leaves an existing one as it is.
 func (c *Client) PutResourceGroup(ctx context.Context, name, location string) (Resource, error) {
-	var r Resource
 	path, err := c.path(ctx, "/resourceGroups/%s", name)
 	if err != nil {
-		return r, err
+		return Resource{}, err
 	}
-	return r, c.put(ctx, path, groupsVersion, map[string]string{"location": location}, &r)
+	return put[Resource](ctx, c, path, groupsVersion, map[string]string{"location": location})
 }
 
 // ErrManyHSMs: a name without a resource group that fits several HSMs.
@@ -225,14 +223,13 @@ const hsmPath = "/resourceGroups/%s/providers/Microsoft.KeyVault/managedHSMs/%s"
 
 // CreateHSM makes a managed HSM.
 func (c *Client) CreateHSM(ctx context.Context, group, name string, p CreateHSM) (ManagedHSM, error) {
-	var m ManagedHSM
 	path, err := c.path(ctx, hsmPath, group, name)
 	if err != nil {
-		return m, err
+		return ManagedHSM{}, err
 	}
 	s, err := c.subscription(ctx)
 	if err != nil {
-		return m, err
+		return ManagedHSM{}, err
 	}
 	props := map[string]any{"tenantId": s.Tenant, "initialAdminObjectIds": p.Administrators, "enableSoftDelete": true, "createMode": "default"}
 	if p.RetentionDays > 0 {
@@ -248,7 +245,7 @@ func (c *Client) CreateHSM(ctx context.Context, group, name string, p CreateHSM)
 	if len(p.Identities) > 0 {
 		body["identity"] = identityBody(p.Identities)
 	}
-	return m, c.put(ctx, path, hsmsVersion, body, &m)
+	return put[ManagedHSM](ctx, c, path, hsmsVersion, body)
 }
 
 // GetHSM returns an HSM of a resource group.
@@ -301,17 +298,17 @@ func (c *Client) DeleteHSM(ctx context.Context, group, name string) error {
 	if err != nil {
 		return err
 	}
-	return c.write(ctx, call{method: http.MethodDelete, path: path, version: hsmsVersion})
+	_, err = write[json.RawMessage](ctx, c, call{method: http.MethodDelete, path: path, version: hsmsVersion})
+	return err
 }
 
 // SetHSMIdentities attaches exactly these user-assigned identities, none to detach all.
 func (c *Client) SetHSMIdentities(ctx context.Context, group, name string, ids []string) (ManagedHSM, error) {
-	var m ManagedHSM
 	path, err := c.path(ctx, hsmPath, group, name)
 	if err != nil {
-		return m, err
+		return ManagedHSM{}, err
 	}
-	return m, c.write(ctx, call{method: http.MethodPatch, path: path, version: hsmsVersion, body: map[string]any{"identity": identityBody(ids)}, out: &m})
+	return write[ManagedHSM](ctx, c, call{method: http.MethodPatch, path: path, version: hsmsVersion, body: map[string]any{"identity": identityBody(ids)}})
 }
 
 // DeletedHSM is a deleted HSM that can still be recovered.
@@ -375,20 +372,20 @@ func (c *Client) PurgeHSM(ctx context.Context, location, name string) error {
 	if err != nil {
 		return err
 	}
-	return c.write(ctx, call{method: http.MethodPost, path: path, version: hsmsVersion})
+	_, err = write[json.RawMessage](ctx, c, call{method: http.MethodPost, path: path, version: hsmsVersion})
+	return err
 }
 
 // RecoverHSM brings a deleted HSM back.
 func (c *Client) RecoverHSM(ctx context.Context, group, location, name string) (ManagedHSM, error) {
-	var m ManagedHSM
 	path, err := c.path(ctx, hsmPath, group, name)
 	if err != nil {
-		return m, err
+		return ManagedHSM{}, err
 	}
 	s, err := c.subscription(ctx)
 	if err != nil {
-		return m, err
+		return ManagedHSM{}, err
 	}
-	return m, c.put(ctx, path, hsmsVersion, map[string]any{"location": location, "sku": map[string]string{"name": "Standard_B1", "family": "B"},
-		"properties": map[string]string{"createMode": "recover", "tenantId": s.Tenant}}, &m)
+	return put[ManagedHSM](ctx, c, path, hsmsVersion, map[string]any{"location": location, "sku": map[string]string{"name": "Standard_B1", "family": "B"},
+		"properties": map[string]string{"createMode": "recover", "tenantId": s.Tenant}})
 }

@@ -33,12 +33,11 @@ func (m *ManagedIdentityResource) UnmarshalJSON(b []byte) error {
 
 // PutManagedIdentity makes a user-assigned identity.
 func (c *Client) PutManagedIdentity(ctx context.Context, group, name, location string) (ManagedIdentityResource, error) {
-	var m ManagedIdentityResource
 	path, err := c.path(ctx, "/resourceGroups/%s/providers/Microsoft.ManagedIdentity/userAssignedIdentities/%s", group, name)
 	if err != nil {
-		return m, err
+		return ManagedIdentityResource{}, err
 	}
-	return m, c.put(ctx, path, identitiesVersion, map[string]string{"location": location}, &m)
+	return put[ManagedIdentityResource](ctx, c, path, identitiesVersion, map[string]string{"location": location})
 }
 
 // StorageBlobDataContributor is the built-in role of the control plane that backups need.
@@ -47,27 +46,25 @@ const StorageBlobDataContributor = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 // AssignRole gives a principal a built-in role of the control plane, named by its GUID, at a scope such as a
 // storage account's resource id. principalType is User, ServicePrincipal or "".
 func (c *Client) AssignRole(ctx context.Context, scope, roleGUID, principalID, principalType string) (RoleAssignment, error) {
-	var a RoleAssignment
 	s, err := c.subscription(ctx)
 	if err != nil {
-		return a, err
+		return RoleAssignment{}, err
 	}
 	scope = "/" + strings.Trim(scope, "/")
-	return a, c.put(ctx, scope+"/providers/Microsoft.Authorization/roleAssignments/"+NewGUID(), assignmentsVersion, map[string]RoleProperties{"properties": {
+	return put[RoleAssignment](ctx, c, scope+"/providers/Microsoft.Authorization/roleAssignments/"+NewGUID(), assignmentsVersion, map[string]RoleProperties{"properties": {
 		PrincipalID: principalID, PrincipalType: principalType,
-		RoleDefinitionID: "/subscriptions/" + s.ID + "/providers/Microsoft.Authorization/roleDefinitions/" + url.PathEscape(roleGUID)}}, &a)
+		RoleDefinitionID: "/subscriptions/" + s.ID + "/providers/Microsoft.Authorization/roleDefinitions/" + url.PathEscape(roleGUID)}})
 }
 
 const accountPath = "/resourceGroups/%s/providers/Microsoft.Storage/storageAccounts/%s"
 
 // PutStorageAccount makes a storage account.
 func (c *Client) PutStorageAccount(ctx context.Context, group, name, location string) (Resource, error) {
-	var r Resource
 	path, err := c.path(ctx, accountPath, group, name)
 	if err != nil {
-		return r, err
+		return Resource{}, err
 	}
-	return r, c.put(ctx, path, storageVersion, map[string]any{"location": location, "kind": "StorageV2", "sku": map[string]string{"name": "Standard_LRS"}}, &r)
+	return put[Resource](ctx, c, path, storageVersion, map[string]any{"location": location, "kind": "StorageV2", "sku": map[string]string{"name": "Standard_LRS"}})
 }
 
 // StorageKeys returns an account's keys, which are secrets, in base64.
