@@ -281,6 +281,31 @@ func TestLyingSigner(t *testing.T) {
 	}
 }
 
+// TestLyingTotals: totals and end mark are checked, not only signed.
+func TestLyingTotals(t *testing.T) {
+	t.Parallel()
+	c, good := write1(t)
+	for name, change := range map[string]func(m *Manifest){
+		"records": func(m *Manifest) { m.Records++ }, "bytes": func(m *Manifest) { m.Bytes-- }, "end mark": func(m *Manifest) { m.End = m.Blocks[0].SHA256 },
+		"archive id": func(m *Manifest) { m.ArchiveID = strings.Repeat("0", 32); m.End = m.endMark() }, "no blocks": func(m *Manifest) { m.Blocks = nil },
+		"block name": func(m *Manifest) { m.Blocks = slices.Clone(m.Blocks); m.Blocks[0].Name = "../x" },
+		"same first": func(m *Manifest) { m.Blocks = slices.Clone(m.Blocks); m.Blocks[1].First = m.Blocks[0].First },
+		"format":     func(m *Manifest) { m.Format = "redoubt-archive/2" },
+	} {
+		m := good
+		change(&m)
+		msg, err := m.signed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Signature = base64.StdEncoding.EncodeToString(newDomain("a").SignManifest(msg))
+		replaceManifest(t, c, m)
+		if _, err := open(t, c, m.Folder, anchorA); !errors.Is(err, ErrTampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func alter(c *blobtest.Mem, m *Manifest, i int, change func([]byte)) {
 	b := bytes.Clone(c.Objects()[m.Object(m.Blocks[i].Name)])
 	change(b)

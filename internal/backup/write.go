@@ -91,7 +91,7 @@ func putManifest(ctx context.Context, c blob.Container, m *Manifest) error {
 	settle, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
 	defer cancel()
 	found, rerr := getManifest(settle, c, object)
-	if rerr == nil && bytes.Equal(found, b) && ctx.Err() == nil {
+	if rerr == nil && bytes.Equal(found, b) {
 		return nil
 	}
 	if !errors.Is(rerr, blob.ErrNotFound) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -248,38 +249,42 @@ func (r *gated) Close() error {
 	return r.ReadCloser.Close()
 }
 
-// TestMemory: a long archive is written with InFlight Puts and InFlight+1 buffers at most, and read with
-// ReadAhead Gets, although the container is slower than the records.
+// TestMemory: a long archive is written with InFlight Puts and InFlight+1 buffers at most, however slow
+// the container is, and read with ReadAhead Gets.
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	const blocks = 60
-	g := &gate{Container: blobtest.NewMem(), buffers: map[*byte]bool{}, hold: make(chan struct{}), arrived: make(chan struct{}, blocks+10)}
-	go func() {
-		for range InFlight { // all that may be on the way at once
-			<-g.arrived
+	synctest.Test(t, func(t *testing.T) {
+		for _, blocks := range []int{InFlight + 1, 60} {
+			g := &gate{Container: blobtest.NewMem(), buffers: map[*byte]bool{}, hold: make(chan struct{}), arrived: make(chan struct{}, blocks+10)}
+			done := make(chan Manifest)
+			go func() {
+				m, err := writeSmall(t.Context(), g, testRecords(blocks, small-200))
+				if err != nil {
+					t.Error(err)
+				}
+				done <- m
+			}()
+			synctest.Wait() // nothing can move any more until the gate opens
+			if g.now != InFlight {
+				t.Errorf("%d blocks are on the way at once, want %d", g.now, InFlight)
+			}
+			close(g.hold)
+			m := <-done
+			if len(m.Blocks) != blocks || g.peak != InFlight {
+				t.Errorf("%d blocks, %d at once; want %d, %d", len(m.Blocks), g.peak, blocks, InFlight)
+			}
+			if limit := InFlight + 2; len(g.buffers) > limit { // and the manifest's
+				t.Errorf("%d buffers, want %d at most", len(g.buffers), limit)
+			}
+			g.peak = 0
+			if err := Verify(t.Context(), g, m, nil); err != nil {
+				t.Error(err)
+			}
+			if g.peak > ReadAhead || g.now != 0 {
+				t.Errorf("%d blocks were being fetched at once, want %d at most; %d left open", g.peak, ReadAhead, g.now)
+			}
 		}
-		close(g.hold)
-	}()
-	m, err := writeSmall(t.Context(), g, testRecords(blocks, small-200))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(m.Blocks) != blocks {
-		t.Errorf("%d blocks, want %d", len(m.Blocks), blocks)
-	}
-	if g.peak != InFlight {
-		t.Errorf("%d blocks were on the way at once, want %d", g.peak, InFlight)
-	}
-	if limit := InFlight + 2; len(g.buffers) > limit { // and the manifest's
-		t.Errorf("%d buffers, want %d at most", len(g.buffers), limit)
-	}
-	g.peak = 0
-	if err := Verify(t.Context(), g, m, nil); err != nil {
-		t.Error(err)
-	}
-	if g.peak > ReadAhead || g.now != 0 {
-		t.Errorf("%d blocks were being fetched at once, want %d at most; %d left open", g.peak, ReadAhead, g.now)
-	}
+	})
 }
 
 // TestCancelled: a backup whose context ends while all its Puts hang returns, and leaves no manifest.
