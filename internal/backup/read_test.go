@@ -261,9 +261,9 @@ func TestLyingSigner(t *testing.T) {
 		"wrong record count":  func(_ *blobtest.Mem, m *Manifest) { m.Blocks = slices.Clone(m.Blocks); m.Blocks[0].Records++ },
 		"wrong first name":    func(_ *blobtest.Mem, m *Manifest) { m.Blocks = slices.Clone(m.Blocks); m.Blocks[0].First = "a" },
 		"names out of order": func(c *blobtest.Mem, m *Manifest) {
-			alter(c, m, 0, func(b []byte) { // the second record of block 0 gets a name after all of block 1
-				second := bytes.Index(b, []byte("key/00000001/v"))
-				copy(b[second:], "key/99999999/v")
+			alter(c, m, 0, func(b []byte) { // the last record of block 0 gets a name after all of block 1
+				last := bytes.Index(b, []byte(fmt.Sprintf("key/%08d/v", m.Blocks[0].Records-1)))
+				copy(b[last:], "key/99999999/v")
 			})
 		},
 	} {

@@ -71,7 +71,8 @@ func manifestOf(o Origin, s Signer) Manifest {
 }
 
 // putManifest stores the manifest. When the container reports an error the manifest may be there all the
-// same (the answer was lost); then it is read back. Ours, whole: the backup is complete. Otherwise it is deleted.
+// same (the answer was lost), so it is read back. If it is ours, the backup is complete; if that cannot be
+// told, it is deleted; one that is not ours is left alone.
 func putManifest(ctx context.Context, c blob.Container, m *Manifest) error {
 	b, err := m.encode()
 	if err != nil {
@@ -94,7 +95,7 @@ func putManifest(ctx context.Context, c blob.Container, m *Manifest) error {
 	if rerr == nil && bytes.Equal(found, b) {
 		return nil
 	}
-	if !errors.Is(rerr, blob.ErrNotFound) {
+	if rerr != nil && !errors.Is(rerr, blob.ErrNotFound) {
 		if derr := c.Delete(settle, object); derr != nil {
 			err = fmt.Errorf("%w (it may be there all the same: removing it failed too: %v)", err, derr)
 		}

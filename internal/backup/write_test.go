@@ -88,6 +88,27 @@ func TestManifestUnsettled(t *testing.T) {
 	}
 }
 
+// squatter is a container in which another's manifest turns up just when ours is stored, and the answer is lost.
+type squatter struct{ *blobtest.Mem }
+
+func (s squatter) Put(ctx context.Context, name string, data []byte) error {
+	if !strings.HasSuffix(name, ManifestName) {
+		return s.Mem.Put(ctx, name, data)
+	}
+	return errors.Join(s.Mem.Put(ctx, name, []byte("another's")), blobtest.ErrInjected)
+}
+
+func TestManifestOfAnother(t *testing.T) {
+	t.Parallel()
+	c := squatter{blobtest.NewMem()}
+	if _, err := writeSmall(t.Context(), c, testRecords(3, 10)); !errors.Is(err, blobtest.ErrInjected) {
+		t.Error(err)
+	}
+	if b, err := blobtest.ReadAll(t.Context(), c, testOrigin().Folder+"/"+ManifestName); err != nil || string(b) != "another's" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // TestContainerDeleted: the container goes before each call in turn.
 func TestContainerDeleted(t *testing.T) {
 	t.Parallel()

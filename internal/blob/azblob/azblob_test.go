@@ -1,6 +1,7 @@
 package azblob
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -214,10 +215,12 @@ func TestResume(t *testing.T) {
 		name    string
 		breaks  int
 		changes bool
+		shift   int // the account sends another range than asked for
 		want    error
 	}{
 		{name: "once", breaks: 1}, {name: "four times", breaks: 4}, {name: "too often", breaks: 5, want: blob.ErrUnreachable},
 		{name: "changed", breaks: 1, changes: true, want: errRefused},
+		{name: "other range", breaks: 2, shift: 1, want: blob.ErrUnreachable},
 	} {
 		a := newAccount(t)
 		a.set("n", data)
@@ -231,7 +234,7 @@ func TestResume(t *testing.T) {
 			var from int
 			status := http.StatusOK
 			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil {
-				status = http.StatusPartialContent
+				status, from = http.StatusPartialContent, from-tc.shift
 				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
 			}
 			w.Header().Set("ETag", `"e"`)
@@ -389,6 +392,25 @@ func TestDefaultTiming(t *testing.T) {
 	}
 	if d.Quiet > 20*time.Second {
 		t.Errorf("a silent account is reported after %v", d.Quiet)
+	}
+}
+
+// TestDetach: the transport may read on after a call has returned, but not in the caller's buffer.
+func TestDetach(t *testing.T) {
+	t.Parallel()
+	ctx, w := watch(t.Context(), quick)
+	defer w.stop()
+	u := &upload{data: bytes.NewReader([]byte("abc")), watch: w}
+	b := make([]byte, 1)
+	if n, err := u.Read(b); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	u.detach()
+	if n, err := u.Read(b); n != 0 || !errors.Is(err, errDetached) {
+		t.Error(n, err)
+	}
+	if err := ctx.Err(); err != nil {
+		t.Error(err)
 	}
 }
 
