@@ -162,57 +162,60 @@ func (j *runningJob) nextContainer() string {
 }
 
 func (j *runningJob) nextReach() string {
-	return "check the name of the storage account and the way from this server to it, then start again; nothing was changed"
+	return "check the name of the storage account and the way from this server to it, then start again"
 }
 
-func (j *runningJob) nextRoom() string { return "make room and start again; nothing was changed" }
-
-func (j *runningJob) nextOther() string { return "nothing was changed" }
-
-func silent(*runningJob) string { return "" }
+func (j *runningJob) nextRoom() string { return "make room and start again" }
 
 // jobFailures is looked through in order: the first error that matches counts.
 var jobFailures = []jobFailure{
-	{errInterrupted, "OperationInterrupted", silent},
-	{ErrNoRestorePoint, "RestorePointRequired", silent},
-	{key.ErrNotFound, "KeyNotFound", silent},
-	{key.ErrExists, "Conflict", silent},
-	{key.ErrDeleted, "Conflict", silent},
-	{ErrLimit, "LimitReached", silent},
-	{errBadArchive, "BackupNotUsable", silent},
-	{backup.ErrOtherDomain, "SecurityDomainMismatch", (*runningJob).nextOther},
-	{backup.ErrTampered, "BackupCorrupted", (*runningJob).nextOther},
-	{backup.ErrMissingBlock, "BackupIncomplete", (*runningJob).nextOther},
-	{backup.ErrNoManifest, "BackupNotFound", (*runningJob).nextOther},
-	{backup.ErrWrongFolder, "BackupFolderMismatch", (*runningJob).nextOther},
+	{errInterrupted, "OperationInterrupted", nil},
+	{ErrNoRestorePoint, "RestorePointRequired", nil},
+	{key.ErrNotFound, "KeyNotFound", nil},
+	{key.ErrExists, "Conflict", nil},
+	{key.ErrDeleted, "Conflict", nil},
+	{ErrLimit, "LimitReached", nil},
+	{errBadArchive, "BackupNotUsable", nil},
+	{backup.ErrOtherDomain, "SecurityDomainMismatch", nil},
+	{backup.ErrTampered, "BackupCorrupted", nil},
+	{backup.ErrMissingBlock, "BackupIncomplete", nil},
+	{backup.ErrNoManifest, "BackupNotFound", nil},
+	{backup.ErrWrongFolder, "BackupFolderMismatch", nil},
 	{backup.ErrFolderInUse, "BlobAlreadyExists", func(*runningJob) string { return "start again; each backup gets a folder of its own" }},
 	{blob.ErrExpired, "AuthenticationFailed", (*runningJob).nextSAS},
 	{blob.ErrBadCredential, "AuthenticationFailed", (*runningJob).nextSAS},
 	{blob.ErrDenied, "AuthorizationPermissionMismatch", (*runningJob).nextSAS},
 	{blob.ErrNoContainer, "ContainerNotFound", (*runningJob).nextContainer},
-	{blob.ErrNotFound, "BlobNotFound", (*runningJob).nextOther},
-	{blob.ErrBadTarget, "InvalidUri", (*runningJob).nextOther},
+	{blob.ErrNotFound, "BlobNotFound", nil},
+	{blob.ErrBadTarget, "InvalidUri", nil},
 	{blob.ErrFull, "StorageFull", (*runningJob).nextRoom},
 	{store.ErrFull, "InsufficientStorage", (*runningJob).nextRoom},
 	{context.DeadlineExceeded, "OperationTimedOut", (*runningJob).nextReach},
 	{blob.ErrUnreachable, "StorageUnreachable", (*runningJob).nextReach},
-	{ErrUnavailable, "ServiceUnavailable", func(*runningJob) string { return "try again later; nothing was changed" }},
+	{ErrUnavailable, "ServiceUnavailable", func(*runningJob) string { return "try again later" }},
 }
 
 // explain turns an error into what the job's document says.
 func (j *runningJob) explain(err error) (code, message string) {
-	message = j.scrub(err.Error())
+	code, message = "InternalServerError", j.scrub(err.Error())
 	for _, f := range jobFailures {
 		if !errors.Is(err, f.is) {
 			continue
 		}
-		if next := f.next(j); next != "" {
-			message += "; " + next
+		code = f.code
+		if f.next != nil {
+			message += "; " + f.next(j)
 		}
-		return f.code, message
+		break
 	}
-	return "InternalServerError", message + "; nothing was changed"
+	if !strings.Contains(message, untouched) {
+		message += "; " + untouched
+	}
+	return code, message
 }
+
+// untouched is what the message of every failed job promises.
+const untouched = "nothing was changed"
 
 // need is the permissions that the job's SAS must have.
 func (j *runningJob) need() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"redoubt/internal/backup"
@@ -29,9 +30,9 @@ func (h *HSM) checkRestorePoint(d device, uri string) error {
 	case p.Lineage != d.Lineage:
 		return fmt.Errorf("%w: %s; the last one was made before the content was last replaced; take a new one: %s", ErrNoRestorePoint, why, h.backupCommand(uri))
 	}
-	age := h.cfg.Clock().Sub(time.Unix(p.Time, 0))
-	if limit := h.cfg.RestorePointMaxAge; limit > 0 && age > limit {
-		return fmt.Errorf("%w: %s; the last one (%s) is %s old and may be %s at most; take a new one: %s", ErrNoRestorePoint, why, p.Folder, roundAge(age), limit, h.backupCommand(uri))
+	old := h.cfg.Clock().Sub(time.Unix(p.Time, 0))
+	if limit := h.cfg.RestorePointMaxAge; limit > 0 && old > limit {
+		return fmt.Errorf("%w: %s; the last one (%s) is %s old and may be %s at most; take a new one: %s", ErrNoRestorePoint, why, p.Folder, age(old), age(limit), h.backupCommand(uri))
 	}
 	return nil
 }
@@ -41,11 +42,15 @@ func (h *HSM) backupCommand(uri string) string {
 	return fmt.Sprintf("az keyvault backup start --hsm-name %s --storage-account-name %s --blob-container-name %s --use-managed-identity true (or --storage-container-SAS-token SAS, with permissions %s)", h.cfg.Name, account, container, needBackup)
 }
 
-func roundAge(d time.Duration) time.Duration {
-	if d < time.Minute {
-		return d.Round(time.Second)
+// age says how long something is ago: seconds below a minute, minutes below two days, then days.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 	}
-	return d.Round(time.Minute)
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // readRestorePoint reads the manifest of the restore point again: through the storage kept open since the
