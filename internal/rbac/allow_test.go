@@ -1,0 +1,214 @@
+package rbac
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"redoubt/internal/key"
+)
+
+func TestParseScope(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]Scope{
+		"": "/", "/": "/", "///": "/", "keys": "/keys", "/keys": "/keys", "/keys/": "/keys", "//KEYS//": "/keys",
+		"/keys/MyKey": "/keys/MyKey", "keys/a-1": "/keys/a-1", "/Keys//a/": "/keys/a",
+	} {
+		if got, err := ParseScope(in); err != nil || got != want {
+			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"/key", "/keys/a/b", "/keys/a_b", "/keys/" + strings.Repeat("a", 128), "/subscriptions/x", "/keys/a?b", "/keys/..", "/keys/%2e"} {
+		if got, err := ParseScope(in); !errors.Is(err, ErrBadAssignment) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
+
+func TestScopesContain(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		outer, inner Scope
+		want         bool
+	}{
+		{"/", "/", true}, {"/", "/keys", true}, {"/", "/keys/a", true},
+		{"/keys", "/", false}, {"/keys", "/keys", true}, {"/keys", "/keys/a", true},
+		{"/keys/a", "/", false}, {"/keys/a", "/keys", false}, {"/keys/a", "/keys/a", true}, {"/keys/A", "/keys/a", true},
+		{"/keys/a", "/keys/ab", false}, {"/keys/ab", "/keys/a", false}, {"/keys/keys", "/keys", false},
+		{"", "/", false}, {"", "", true}, {"/keysx", "/keys/a", false},
+	} {
+		if got := tc.outer.Contains(tc.inner); got != tc.want {
+			t.Errorf("%q contains %q: %v", tc.outer, tc.inner, got)
+		}
+	}
+	if !Scope("/keys/A").Equal("/keys/a") || Scope("/keys").Equal("/") {
+		t.Error("scopes are not equal without regard to letter case")
+	}
+	if KeyScope("MyKey") != "/keys/MyKey" {
+		t.Error(KeyScope("MyKey"))
+	}
+}
+
+func TestWireID(t *testing.T) {
+	t.Parallel()
+	const tail = "/providers/Microsoft.Authorization/roleAssignments/x"
+	for s, want := range map[Scope]string{"/": tail, "/keys": "/keys" + tail, "/keys/K": "/keys/K" + tail} {
+		if got := (Assignment{ID: "x", Scope: s}).WireID(); got != want {
+			t.Errorf("%s: %s", s, got)
+		}
+	}
+}
+
+// naive decides by looking at every assignment and every name in its role, as the documentation says it.
+func naive(as []Assignment, custom []Definition, p Principal, a Action, at Scope) bool {
+	for _, x := range as {
+		if x.Principal != p.ID && !slices.Contains(p.Groups, x.Principal) {
+			continue
+		}
+		holds := x.Scope == "/" || strings.EqualFold(string(x.Scope), string(at)) ||
+			x.Scope == "/keys" && strings.HasPrefix(strings.ToLower(string(at)), "/keys/")
+		if !holds {
+			continue
+		}
+		for _, d := range append(BuiltIns(), custom...) {
+			if d.ID == x.Definition && slices.Contains(d.DataActions, a.String()) && !slices.Contains(d.NotDataActions, a.String()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func TestAllowAgainstNaiveEvaluator(t *testing.T) {
+	t.Parallel()
+	people := []string{"p1", "p2", "p3", "g1", "g2"}
+	scopes := []Scope{"/", "/keys", "/keys/a", "/keys/A", "/keys/ab", "/keys/b"}
+	actions := rapid.Custom(func(t *rapid.T) Action { return Action(rapid.IntRange(1, int(actionEnd)-1).Draw(t, "action")) })
+	names := rapid.Custom(func(t *rapid.T) []string {
+		return SetOf(rapid.SliceOfN(actions, 0, 12).Draw(t, "actions")...).Names()
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		var custom []Definition
+		ids := []DefinitionID{"gone"} // an assignment of a role that does not exist is defunct
+		for i := range rapid.IntRange(0, 4).Draw(rt, "custom roles") {
+			d := Definition{ID: DefinitionID(fmt.Sprint("custom", i)), DataActions: names.Draw(rt, "data"), NotDataActions: names.Draw(rt, "not")}
+			custom = append(custom, d)
+			ids = append(ids, d.ID, d.ID)
+		}
+		for _, d := range BuiltIns() {
+			ids = append(ids, d.ID)
+		}
+		var as []Assignment
+		for range rapid.IntRange(0, 12).Draw(rt, "assignments") {
+			as = append(as, Assignment{Scope: rapid.SampledFrom(scopes).Draw(rt, "scope"), Principal: rapid.SampledFrom(people).Draw(rt, "principal"), Definition: rapid.SampledFrom(ids).Draw(rt, "role")})
+		}
+		table, err := Compile(as, custom)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for range 20 {
+			p := Principal{ID: rapid.SampledFrom(people).Draw(rt, "who"), Groups: rapid.SliceOfN(rapid.SampledFrom(people), 0, 2).Draw(rt, "groups")}
+			a, at := actions.Draw(rt, "what"), rapid.SampledFrom(scopes).Draw(rt, "where")
+			if got, want := table.Allow(p, a, at), naive(as, custom, p, a, at); got != want {
+				rt.Fatalf("%+v may %s at %s: %v; want %v, by %+v", p, a, at, got, want, as)
+			}
+		}
+	})
+}
+
+func TestAllowNobody(t *testing.T) {
+	t.Parallel()
+	table, err := Compile([]Assignment{{Scope: "/", Principal: "", Definition: CryptoUser}, {Scope: "/", Principal: "p", Definition: CryptoUser}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.Allow(Principal{}, KeysSign, "/") || table.Allow(Principal{Groups: []string{"p"}}, KeysSign, "/") {
+		t.Error("a caller without an id was allowed something")
+	}
+	if table.Allow(Principal{ID: "p"}, 0, "/") || table.Allow(Principal{ID: "p"}, actionEnd, "/") {
+		t.Error("an action that is none was allowed")
+	}
+	if (*Table)(nil).Allow(Principal{ID: "p"}, KeysSign, "/") || new(Table).Allow(Principal{ID: "p"}, KeysSign, "/") {
+		t.Error("an empty table allowed something")
+	}
+	if !table.Allow(Principal{ID: "p"}, KeysSign, "/keys/x") {
+		t.Error("the assignment does not hold")
+	}
+}
+
+// A custom role cannot take the place of a built-in one, whatever a restored backup holds.
+func TestCompileBuiltInsWin(t *testing.T) {
+	t.Parallel()
+	table, err := Compile([]Assignment{{Scope: "/", Principal: "p", Definition: CryptoAuditor}},
+		[]Definition{{ID: CryptoAuditor, DataActions: SetOf(KeysSign).Names()}})
+	if err != nil || table.Allow(Principal{ID: "p"}, KeysSign, "/") {
+		t.Errorf("a stored role replaced a built-in one: %v", err)
+	}
+	if _, err := Compile(nil, []Definition{{ID: "x", DataActions: []string{"fly"}}}); !errors.Is(err, ErrBadDefinition) {
+		t.Errorf("a role of unknown actions: %v", err)
+	}
+}
+
+func TestDeniedSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	for a, role := range map[Action]string{
+		KeysSign: "Managed HSM Crypto User", KeysWrap: "Managed HSM Crypto Service Encryption User", DeletedKeysRead: "Managed HSM Crypto Auditor",
+		DeletedKeysDelete: "Managed HSM Crypto Officer", BackupStart: "Managed HSM Backup User", RestoreStart: "Managed HSM Restore", DomainUpload: "Managed HSM Administrator",
+	} {
+		err := error(&Denied{Action: a, Scope: "/keys/k"})
+		if !errors.Is(err, ErrDenied) {
+			t.Errorf("%v is not ErrDenied", err)
+		}
+		if s := err.Error(); !strings.HasPrefix(s, "Not authorized to access "+a.String()+" on /keys/k") || !strings.Contains(s, fmt.Sprintf("%q", role)) {
+			t.Errorf("%s; want it to name %s", s, role)
+		}
+	}
+}
+
+func FuzzParseScope(f *testing.F) {
+	for _, s := range []string{"/", "", "//keys/", "/keys/MyKey", "/KEYS/a/b", "/keys/ä"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		scope, err := ParseScope(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseScope(string(scope))
+		if err != nil || again != scope {
+			t.Errorf("%q: %q, then %q, %v", s, scope, again, err)
+		}
+		if name, ok := strings.CutPrefix(string(scope), "/keys/"); ok {
+			if _, err := key.ParseName(name); err != nil {
+				t.Errorf("%q: %q names no key: %v", s, scope, err)
+			}
+		} else if scope != ScopeRoot && scope != ScopeKeys {
+			t.Errorf("%q: %q is no scope", s, scope)
+		}
+		if !ScopeRoot.Contains(scope) || !scope.Contains(scope) {
+			t.Errorf("%q: containment does not hold", scope)
+		}
+	})
+}
+
+func BenchmarkAllow(b *testing.B) {
+	var as []Assignment
+	for i := range 50 {
+		as = append(as, Assignment{Scope: "/", Principal: fmt.Sprint("p", i), Definition: CryptoUser})
+	}
+	table, err := Compile(as, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := Principal{ID: "p7", Groups: []string{"a", "b", "c"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !table.Allow(p, KeysSign, "/keys/my-key") {
+			b.Fatal("denied")
+		}
+	}
+}
