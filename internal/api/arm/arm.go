@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ type Config struct {
 // Handler is the control plane's http.Handler.
 type Handler struct {
 	cfg    Config
-	routes *azhttp.Router
+	routes *azhttp.Router[route]
 }
 
 // request is one authenticated request.
@@ -69,34 +70,18 @@ type route struct {
 	handle                  func(*request) (azhttp.Reply, error)
 }
 
-type requestKey struct{}
-
 // New makes the handler.
 func New(cfg Config) *Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{cfg: cfg}
-	var rows []azhttp.Route
-	for _, t := range [][]route{generalRoutes, hsmRoutes, deletedRoutes, identityRoutes, storageRoutes} {
-		for _, r := range t {
-			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r)})
-		}
+	var rows []azhttp.Route[route]
+	for _, r := range slices.Concat(generalRoutes, hsmRoutes, deletedRoutes, identityRoutes, storageRoutes) {
+		rows = append(rows, azhttp.Route[route]{Method: r.method, Pattern: r.pattern, Handle: r})
 	}
 	h.routes = azhttp.NewRouter(rows)
 	return h
-}
-
-func bind(r route) azhttp.HandlerFunc {
-	return func(rq *azhttp.Request) (azhttp.Reply, error) {
-		q := rq.Context().Value(requestKey{}).(*request)
-		if r.action != "" {
-			if err := q.permit(r.action, resourceScope(q.Path)); err != nil {
-				return azhttp.Reply{}, err
-			}
-		}
-		return r.handle(q)
-	}
 }
 
 // ServeHTTP implements http.Handler.
@@ -131,12 +116,17 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if handle, ok := authorizationRoute(q); ok {
 		return handle(q)
 	}
-	rq.Request = rq.WithContext(context.WithValue(rq.Context(), requestKey{}, q))
-	handle, ok := h.routes.Find(rq)
+	found, ok := h.routes.Find(rq)
 	if !ok {
 		return azhttp.Reply{}, azhttp.NotFound(fmt.Sprintf("This control plane has no operation %s %s.", rq.Method, rq.URL.Path))
 	}
-	return handle(rq)
+	r := found.Handle
+	if r.action != "" {
+		if err := q.permit(r.action, resourceScope(q.Path)); err != nil {
+			return azhttp.Reply{}, err
+		}
+	}
+	return r.handle(q)
 }
 
 // permit checks a control-plane permission of the caller.

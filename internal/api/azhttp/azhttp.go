@@ -42,9 +42,6 @@ func Accepted(body any, header, location string) (Reply, error) {
 	return Reply{Status: http.StatusAccepted, Body: body, Header: http.Header{header: {location}, "Retry-After": {"1"}}}, nil
 }
 
-// HandlerFunc does three things: decode, one call, encode.
-type HandlerFunc func(rq *Request) (Reply, error)
-
 // NewRequest gives r its id and splits its path.
 func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
 	rq := &Request{Request: r, W: w, ID: NewGUID()}

@@ -9,19 +9,19 @@ import (
 
 // Route is one row of a route table: a method, a pattern such as "keys/{name}/create" and its handler.
 // Literal segments are compared without regard to letter case; the first matching row counts.
-type Route struct {
+type Route[H any] struct {
 	Method  string
 	Pattern string
-	Handle  HandlerFunc
+	Handle  H // what is found: an edge's own kind of handler
 }
 
-type compiled struct {
-	segs   []string // a "{name}" segment is stored as its name with a leading NUL
-	handle HandlerFunc
+type compiled[H any] struct {
+	segs  []string // a "{name}" segment is stored as its name with a leading NUL
+	route Route[H]
 }
 
 // Router finds the row for a request by method and number of segments.
-type Router struct{ byShape map[shape][]compiled }
+type Router[H any] struct{ byShape map[shape][]compiled[H] }
 
 type shape struct {
 	method   string
@@ -29,10 +29,10 @@ type shape struct {
 }
 
 // NewRouter compiles a table.
-func NewRouter(routes []Route) *Router {
-	r := &Router{byShape: make(map[shape][]compiled)}
+func NewRouter[H any](routes []Route[H]) *Router[H] {
+	r := &Router[H]{byShape: make(map[shape][]compiled[H])}
 	for _, rt := range routes {
-		c := compiled{handle: rt.Handle}
+		c := compiled[H]{route: rt}
 		for seg := range strings.SplitSeq(rt.Pattern, "/") {
 			if strings.HasPrefix(seg, "{") {
 				seg = "\x00" + strings.Trim(seg, "{}")
@@ -45,23 +45,23 @@ func NewRouter(routes []Route) *Router {
 	return r
 }
 
-// Find returns the handler for method and path and fills rq.Params. A POST may carry its intended method
+// Find returns the row for method and path and fills rq.Params. A POST may carry its intended method
 // in X-HTTP-METHOD.
-func (r *Router) Find(rq *Request) (HandlerFunc, bool) {
+func (r *Router[H]) Find(rq *Request) (found Route[H], ok bool) {
 	method := rq.Method
 	if m := rq.Header.Get("X-HTTP-METHOD"); method == http.MethodPost && m != "" {
 		method = strings.ToUpper(m)
 	}
 	for _, c := range r.byShape[shape{method, len(rq.Path)}] {
-		if params, ok := c.match(rq.Path); ok {
+		if params, match := c.match(rq.Path); match {
 			rq.Params = params
-			return c.handle, true
+			return c.route, true
 		}
 	}
-	return nil, false
+	return found, false
 }
 
-func (c compiled) match(path []string) (map[string]string, bool) {
+func (c compiled[H]) match(path []string) (map[string]string, bool) {
 	for i, seg := range c.segs {
 		if seg[0] != 0 && !strings.EqualFold(seg, path[i]) {
 			return nil, false

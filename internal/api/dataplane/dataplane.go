@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"redoubt/internal/api/azhttp"
@@ -37,7 +38,7 @@ type Config struct {
 // Handler answers for every HSM of the fleet.
 type Handler struct {
 	cfg    Config
-	routes *azhttp.Router
+	routes *azhttp.Router[handler]
 	again  replays
 }
 
@@ -54,31 +55,21 @@ type request struct {
 // New makes the handler.
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg}
-	var rows []azhttp.Route
-	for _, t := range [][]route{keyRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes} {
-		for _, r := range t {
-			rows = append(rows, azhttp.Route{Method: r.method, Pattern: r.pattern, Handle: bind(r)})
-		}
+	var rows []azhttp.Route[handler]
+	for _, r := range slices.Concat(keyRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
+		rows = append(rows, azhttp.Route[handler]{Method: r.method, Pattern: r.pattern, Handle: r.handle})
 	}
 	h.routes = azhttp.NewRouter(rows)
 	return h
 }
 
+// handler does three things: decode, make one call on the device, encode.
+type handler func(*request) (azhttp.Reply, error)
+
 // route is one row of this package's tables.
 type route struct {
 	method, pattern string
-	handle          func(*request) (azhttp.Reply, error)
-}
-
-type requestKey struct{}
-
-// bind adapts a handler of this package to the router: the request travels beside the generic one.
-func bind(r route) azhttp.HandlerFunc {
-	return func(rq *azhttp.Request) (azhttp.Reply, error) {
-		q := rq.Context().Value(requestKey{}).(*request)
-		q.pattern = r.pattern
-		return r.handle(q)
-	}
+	handle          handler
 }
 
 // ServeHTTP implements http.Handler.
@@ -112,12 +103,12 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if handle, ok := roleRoute(q); ok {
 		return handle(q)
 	}
-	handle, ok := h.routes.Find(rq)
+	r, ok := h.routes.Find(rq)
 	if !ok {
 		return azhttp.Reply{}, azhttp.NotFound("No operation of Managed HSM has this method and path.")
 	}
-	rq.Request = rq.WithContext(context.WithValue(rq.Context(), requestKey{}, q))
-	return handle(rq)
+	q.pattern = r.Pattern
+	return r.Handle(q)
 }
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.
