@@ -125,6 +125,21 @@ func sentinel(status int, k call, e serviceError) error {
 	return errRefused
 }
 
+// refine tells apart what servers other than Azure's put under one code: a signature that is wrong or
+// for another container, and one that has expired, which the token itself shows.
+func refine(kind error, e serviceError, cred credential, now time.Time) error {
+	if e.Code == "AuthorizationFailure" && strings.Contains(e.Message, "failed to authenticate") {
+		kind = blob.ErrBadCredential
+	}
+	if kind != blob.ErrBadCredential && kind != blob.ErrDenied {
+		return kind
+	}
+	if s, err := ParseSAS(cred.sas); err == nil && errors.Is(s.Check(now, ""), blob.ErrExpired) {
+		return blob.ErrExpired
+	}
+	return kind
+}
+
 // errRefused is an answer that no sentinel of package blob describes.
 var errRefused = errors.New("request refused")
 
@@ -140,7 +155,7 @@ func answered(status int, k call, r *response) *failure {
 	if code := r.header.Get("X-Ms-Error-Code"); code != "" {
 		e.Code = code
 	}
-	kind := sentinel(status, k, e)
+	kind := refine(sentinel(status, k, e), e, r.cred, time.Now())
 	f := &failure{err: fmt.Errorf("%w: %s", kind, redact(describe(status, kind, e, r.cred), r.cred))}
 	switch status {
 	case http.StatusUnauthorized:
@@ -161,7 +176,7 @@ func describe(status int, kind error, e serviceError, cred credential) string {
 	}
 	message, _, _ := strings.Cut(strings.TrimSpace(e.Message), "\n")
 	if message != "" {
-		text += ": " + strings.TrimSpace(message)
+		text += ": " + strings.TrimRight(message, " .\r")
 	}
 	if e.Detail != "" {
 		text += " (" + strings.TrimSpace(e.Detail) + ")"
@@ -173,7 +188,7 @@ func describe(status int, kind error, e serviceError, cred credential) string {
 	case kind == blob.ErrDenied:
 		text += "; give the managed identity the role Storage Blob Data Contributor on the account, and check the account's firewall"
 	case kind == blob.ErrExpired && sas:
-		text += "; make a new SAS token"
+		text += "; the SAS token is not valid at this time, make a new one"
 	case kind == blob.ErrBadCredential && sas:
 		text += "; make a SAS token for this very container with a current key of its account"
 	case kind == blob.ErrBadTarget:
