@@ -314,13 +314,14 @@ func sameInventory(t testing.TB, got, want map[string]string) {
 // raw is every record of the device but the audit outbox, as stored.
 func (r *testHSM) raw() map[string]string {
 	r.t.Helper()
-	page, err := r.below.Range(r.t.Context(), store.Query{Prefix: r.at(""), Limit: 1 << 20})
+	prefix := "/hsm/" + r.cfg.ID + "/" // also of a device that is stopped
+	page, err := r.below.Range(r.t.Context(), store.Query{Prefix: prefix, Limit: 1 << 20})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	out := make(map[string]string)
 	for _, kv := range page.KVs {
-		if !strings.HasPrefix(kv.Key, r.outboxPrefix()) {
+		if !strings.HasPrefix(kv.Key, prefix+"l/out/") {
 			out[kv.Key] = string(kv.Val)
 		}
 	}

@@ -26,10 +26,8 @@ const (
 // of the failure from memory meanwhile.
 func (j *runningJob) end(out outcome, err error) {
 	base := context.WithoutCancel(j.h.life)
-	undone := false
 	undo := func() {
-		if j.undo != nil && !undone {
-			undone = true
+		if j.undo != nil {
 			j.undo(j.h.life) // cut short by Close: the next start goes on
 		}
 	}

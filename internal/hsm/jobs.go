@@ -77,11 +77,11 @@ type runningJob struct {
 	h       *HSM
 	doc     jobDocument // as committed at the start
 	storage blob.Container
-	openErr error    // why storage could not be opened; the job reports it
-	hide    []string // credentials, cut from every message
-	v       view     // the device since the start of the job
-	undo    func(context.Context)
-	done    chan struct{} // closed when nothing of the job runs any more
+	openErr error                 // why storage could not be opened; the job reports it
+	hide    []string              // credentials, cut from every message
+	v       view                  // the device since the start of the job
+	undo    func(context.Context) // removes what the work staged; may be called again
+	done    chan struct{}         // closed when nothing of the job runs any more
 
 	mu  sync.Mutex
 	now Job // guarded by mu: what a poll shows

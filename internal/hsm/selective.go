@@ -3,6 +3,7 @@ package hsm
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"redoubt/internal/backup"
 	"redoubt/internal/key"
@@ -76,8 +77,9 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	free := sync.OnceFunc(func() { release(false) })
 	j.undo = func(ctx context.Context) {
-		release(false)
+		free()
 		if err := h.sweepKey(ctx, k.head.Incarnation); err != nil {
 			h.log.WarnContext(ctx, "a restored part of a key is left to be swept", "error", err)
 		}
