@@ -39,6 +39,8 @@ type DevConfig struct {
 	// BlobEndpoint, when set, is an http(s) URL that serves all storage accounts instead of the built-in
 	// front, for instance an Azurite on loopback.
 	BlobEndpoint string
+	// IdentityEndpoint offers the managed identities to programs through App Service's variables.
+	IdentityEndpoint bool
 	// RestorePointMaxAge is how old the backup may be that a full restore demands; 0 means any since
 	// activation or the last restore.
 	RestorePointMaxAge time.Duration
@@ -62,6 +64,8 @@ type Dev struct {
 	tlsAddr   net.Addr
 	proxyAddr net.Addr
 	msiHeader string
+
+	identityAddr net.Addr // nil unless the identity endpoint is on
 
 	front   *swap
 	servers []*http.Server
@@ -96,6 +100,9 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 		return nil, err
 	}
 	if err := d.listen(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.serveIdentityEndpoint(); err != nil {
 		return nil, err
 	}
 	return d, d.writeEnv()

@@ -50,7 +50,7 @@ type Variable struct{ Name, Value string }
 func (d *Dev) Env() []Variable {
 	_, port, _ := net.SplitHostPort(d.proxyAddr.String())
 	a := d.account
-	return []Variable{
+	return append([]Variable{
 		{"HTTPS_PROXY", "http://127.0.0.1:" + port}, {"NO_PROXY", "127.0.0.1,localhost"},
 		{"REQUESTS_CA_BUNDLE", d.path("ca.pem")}, {"SSL_CERT_FILE", d.path("ca.pem")}, {"NODE_EXTRA_CA_CERTS", d.path("ca.pem")},
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
@@ -58,7 +58,7 @@ func (d *Dev) Env() []Variable {
 		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.ClientSecret},
 		{"AZURE_USERNAME", a.User.UPN}, {"AZURE_PASSWORD", d.secrets.Password},
 		{"REDOUBT_PROXY_PORT", port}, {"REDOUBT_RESOURCE_MANAGER", d.names.origin("localhost")}, {"REDOUBT_CLOUD", d.cfg.CloudName},
-	}
+	}, d.identityVariables()...)
 }
 
 func (d *Dev) writeEnv() error {
