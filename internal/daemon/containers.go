@@ -24,15 +24,11 @@ const storageAudience = "https://storage.azure.com"
 // openContainer opens the storage that a backup or restore names. In a dev cloud every connection goes to
 // the cloud's own listener, whatever the name resolves to: nothing dials outward.
 func (d *Dev) openContainer(_ context.Context, r hsm.ContainerRequest) (blob.Container, error) {
-	policy := blob.Policy{Suffixes: []string{azureBlobs, ".blob.core." + d.cfg.Suffix + ":" + d.names.port}}
-	target, err := blob.ParseTarget(r.URI, policy)
+	target, err := blob.ParseTarget(r.URI, d.blobPolicy())
 	if err != nil {
 		return nil, err
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", d.tlsAddr.String())
-	}
-	o := azblob.Options{Transport: azblob.NewTransport(policy, &tls.Config{RootCAs: d.ca.pool(), MinVersion: tls.VersionTLS12}, dial)}
+	o := azblob.Options{Transport: d.blobs}
 	switch {
 	case r.SAS != nil:
 		sas, err := azblob.ParseSAS(r.SAS())
@@ -49,6 +45,22 @@ func (d *Dev) openContainer(_ context.Context, r hsm.ContainerRequest) (blob.Con
 		o.Token = d.identityToken(r.Identities[0])
 	}
 	return azblob.Open(target, o)
+}
+
+func (d *Dev) blobPolicy() blob.Policy {
+	return blob.Policy{Suffixes: []string{azureBlobs, ".blob.core." + d.cfg.Suffix + ":" + d.names.port}}
+}
+
+// openBlobs makes the one transport that all jobs share.
+func (d *Dev) openBlobs() {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", d.tlsAddr.String())
+	}
+	d.blobs = azblob.NewTransport(d.blobPolicy(), &tls.Config{RootCAs: d.ca.pool(), MinVersion: tls.VersionTLS12}, dial)
+	d.closers = append(d.closers, func() error {
+		d.blobs.CloseIdleConnections()
+		return nil
+	})
 }
 
 // identityToken mints storage tokens for a managed identity, as the platform does for a real HSM.

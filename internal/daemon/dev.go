@@ -44,6 +44,7 @@ type DevConfig struct {
 	// RestorePointMaxAge is how old the backup may be that a full restore demands; 0 means any since
 	// activation or the last restore.
 	RestorePointMaxAge time.Duration
+	MaxKeys            int // keys an HSM can have; 0: the service's 5,000
 	Log                *slog.Logger
 }
 
@@ -68,6 +69,7 @@ type Dev struct {
 	identityAddr net.Addr // nil unless the identity endpoint is on
 
 	front   *swap
+	blobs   *http.Transport
 	servers []*http.Server
 	closers []func() error // run in reverse order
 	work    sync.WaitGroup
@@ -221,6 +223,7 @@ func (d *Dev) openListeners(key *rsa.PrivateKey) error {
 		return errors.Join(err, tlsL.Close(), proxyL.Close())
 	}
 	d.tlsAddr, d.proxyAddr = tlsL.Addr(), proxyL.Addr()
+	d.openBlobs()
 	d.serve(tlsL, proxyL)
 	return nil
 }
@@ -287,7 +290,7 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	}
 	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: unlock.NewRoots(d.path("data", "roots"), driver),
 		OpenAudit:     func(id string) (*audit.Log, error) { return audit.Open(d.path("data", "audit", id+".jsonl")) },
-		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, Log: d.log})
+		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, Log: d.log})
 	if err != nil {
 		return err
 	}

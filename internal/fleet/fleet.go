@@ -82,6 +82,7 @@ type Config struct {
 	OpenContainer      func(ctx context.Context, r hsm.ContainerRequest) (blob.Container, error)
 	Clock              func() time.Time
 	RestorePointMaxAge time.Duration
+	MaxKeys            int // per HSM; 0: the service's limit
 	Log                *slog.Logger
 }
 
@@ -168,7 +169,7 @@ func (f *Fleet) adopt(ctx context.Context, kv store.KV) error {
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
 	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, Clock: f.cfg.Clock,
-		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, Log: f.cfg.Log,
+		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, Log: f.cfg.Log,
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
 		Identities:     func() []string { return f.current(name).Identities }}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // nameCount knows how many key names there are, live and soft-deleted, so that creating a key need not
-// count up to key.MaxKeys records each time. It is a guard, not a ledger:
+// count up to maxKeys records each time. It is a guard, not a ledger:
 //
 //   - It is counted once for a generation, from key names only, and from then on adjusted by what commits.
 //   - It may be too high, never too low: purging does not lower it, and a commit of unknown outcome counts.
@@ -37,13 +37,13 @@ func (v *view) reserveName(ctx context.Context) (release func(used bool), err er
 		}
 		n.generation, n.held = v.dev.Generation, 0
 	}
-	if n.names+n.held >= key.MaxKeys {
+	if n.names+n.held >= v.h.cfg.maxKeys() {
 		if n.names, err = v.countNames(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if n.names+n.held >= key.MaxKeys {
-		return nil, answerf(ErrLimit, "the HSM has %d keys, deleted ones included, as many as it can have; purge deleted keys that are no longer needed (az keyvault key list-deleted --hsm-name %s)", key.MaxKeys, v.h.cfg.Name)
+	if n.names+n.held >= v.h.cfg.maxKeys() {
+		return nil, answerf(ErrLimit, "the HSM has %d keys, deleted ones included, as many as it can have; purge deleted keys that are no longer needed (az keyvault key list-deleted --hsm-name %s)", v.h.cfg.maxKeys(), v.h.cfg.Name)
 	}
 	n.held++
 	return func(used bool) { n.release(v.dev.Generation, used) }, nil
@@ -79,4 +79,12 @@ func (v *view) countNames(ctx context.Context) (int, error) {
 		}
 	}
 	return total, nil
+}
+
+// maxKeys is the configured limit, or the service's.
+func (c *Config) maxKeys() int {
+	if c.MaxKeys > 0 {
+		return c.MaxKeys
+	}
+	return key.MaxKeys
 }

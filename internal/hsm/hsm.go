@@ -44,6 +44,7 @@ type Config struct {
 	// RestorePointMaxAge is how old the newest backup may be for a full restore; 0 means any since activation.
 	RestorePointMaxAge time.Duration
 	RetentionDays      int // soft-delete retention of keys, days
+	MaxKeys            int // keys the HSM can have, soft-deleted ones included; 0: the service's 5,000
 	PurgeProtected     func() bool
 	Identities         func() []string // resource ids of the user-assigned identities attached now
 	Log                *slog.Logger
