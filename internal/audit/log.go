@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"redoubt/internal/durable"
@@ -101,7 +102,7 @@ func (l *Log) Append(entries []Entry, sync bool) error {
 	head := l.head
 	var ids []string
 	for _, e := range entries {
-		if _, seen := l.recent[e.ID]; seen {
+		if _, seen := l.recent[e.ID]; seen || e.ID != "" && slices.Contains(ids, e.ID) {
 			continue
 		}
 		body, err := json.Marshal(e)
@@ -199,6 +200,10 @@ func parseLine(raw []byte, before Head) (line, error) {
 	if ln.Checkpoint != nil {
 		kind, body = 'c', ln.Checkpoint
 	}
+	// The hash covers what a line says; demanding the one way of writing it leaves no byte uncovered.
+	if canonical, err := json.Marshal(ln); err != nil || !bytes.Equal(append(canonical, '\n'), raw) {
+		return line{}, fmt.Errorf("%w: line %d is not written as this program writes it", ErrBroken, before.Seq+1)
+	}
 	ok := (ln.Entry == nil) != (ln.Checkpoint == nil) && ln.Seq == before.Seq+1 && ln.Prev == before.Hash
 	if !ok || ln.Hash != chainHash(ln.Seq, ln.Prev, kind, body) {
 		return line{}, fmt.Errorf("%w: line %d does not follow from the one before it", ErrBroken, before.Seq+1)
@@ -266,7 +271,7 @@ func (rep *Report) take(ln line, each func(Entry) error) error {
 			return err
 		}
 		rep.Checkpoints, rep.SinceCheck = rep.Checkpoints+1, 0
-		if n := len(rep.Signers); n == 0 || !bytes.Equal(rep.Signers[n-1], c.PublicKey) {
+		if !slices.ContainsFunc(rep.Signers, func(k []byte) bool { return bytes.Equal(k, c.PublicKey) }) {
 			rep.Signers = append(rep.Signers, c.PublicKey)
 		}
 		return nil
