@@ -198,7 +198,7 @@ func checkLogical(logical string) error {
 // source says in words where the archive comes from and how old it is.
 func (a *archive) source(now time.Time) string {
 	m := a.manifest
-	return fmt.Sprintf("backup of %s (%s) made %s, %s ago", m.HSMName, m.HSMID, m.Time.Format(time.RFC3339), age(now.Sub(m.Time)))
+	return fmt.Sprintf("backup of %s (%s) made %s, %s ago, in security domain %s", m.HSMName, m.HSMID, m.Time.Format(time.RFC3339), age(now.Sub(m.Time)), m.DomainID)
 }
 
 // audit is what the audit entry of a restore says of its source, the head of its audit chain included.

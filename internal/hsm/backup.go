@@ -89,7 +89,7 @@ func (h *HSM) pinnedRecords(ctx context.Context, j *runningJob, rev store.Rev) i
 func (h *HSM) backupDone(j *runningJob, m backup.Manifest) outcome {
 	point := restorePoint{Job: j.doc.ID, Lineage: m.Lineage, URI: j.storage.URL(), Folder: m.Folder, Identity: j.doc.Identity, Time: m.Time.Unix()}
 	return outcome{
-		details:   fmt.Sprintf("%d records, %d bytes, at revision %d of %s", m.Records, m.Bytes, m.Revision, m.Time.Format(time.RFC3339)),
+		details:   fmt.Sprintf("%d records, %d bytes, at revision %d of %s, in security domain %s", m.Records, m.Bytes, m.Revision, m.Time.Format(time.RFC3339), m.DomainID),
 		folderURL: j.storage.URL() + "/" + m.Folder,
 		device: func(d device) device {
 			d = d.jobEnded()

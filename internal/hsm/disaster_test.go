@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -624,4 +625,36 @@ func TestNoIdentity(t *testing.T) {
 		t.Error(err)
 	}
 	mustSay(t, err, "az keyvault update-hsm --hsm-name ContosoMHSM --mi-user-assigned")
+}
+
+// TestWide: content of several pages comes back whole, and the manifest counts it.
+func TestWide(t *testing.T) {
+	t.Parallel()
+	s := wideSite.get(t)
+	r := s.recovered(t, true)
+	r.widen(200)
+	d := r.succeed(r.StartRestore(t.Context(), admin, sasTarget(backupURI), s.folder))
+	mustSay(t, errors.New(d.Details), fmt.Sprintf("%d records", len(s.inventory)), s.domainID)
+	sameInventory(t, r.inventory(), s.inventory)
+	r.sound()
+}
+
+// TestJobErrorsDocumented: docs/job-errors.md lists every code that a job can end with, and no other.
+func TestJobErrorsDocumented(t *testing.T) {
+	t.Parallel()
+	page := string(must[[]byte](t)(os.ReadFile("../../docs/job-errors.md")))
+	documented := make(map[string]bool)
+	for line := range strings.Lines(page) {
+		if rest, ok := strings.CutPrefix(line, "| `"); ok {
+			code, _, _ := strings.Cut(rest, "`")
+			documented[code] = true
+		}
+	}
+	known := map[string]bool{"InternalServerError": true}
+	for _, f := range jobFailures {
+		known[f.code] = true
+	}
+	if !maps.Equal(documented, known) {
+		t.Errorf("the page lists %v, the program has %v", documented, known)
+	}
 }

@@ -413,31 +413,57 @@ type site struct {
 	file      []byte // security domain
 	blob      []byte // restore blob for sharedExchangeKey
 	domainID  string
-	hsmID     string
 	folder    string
 	objects   map[string][]byte
 	inventory map[string]string
-	clock     time.Time
 }
 
-var (
-	siteOnce sync.Once
-	siteMade *site
-)
+// sourceSite makes a site once. wide is how many role assignments it has beside what fill gives it: with
+// many, reading and staging take several pages and transactions.
+type sourceSite struct {
+	wide int
+	once sync.Once
+	made *site
+}
 
-func getSite(t testing.TB) *site {
+var smallSite, wideSite = &sourceSite{}, &sourceSite{wide: 3 * backupPage / 2}
+
+func (ss *sourceSite) get(t testing.TB) *site {
 	t.Helper()
-	siteOnce.Do(func() {
+	ss.once.Do(func() {
 		r, file := newActiveDR(t)
 		r.fill("src-")
+		r.widen(ss.wide)
 		doc := r.succeed(r.StartBackup(t.Context(), admin, sasTarget(backupURI)))
-		siteMade = &site{file: file, blob: restoreBlob(t, file, sharedExchangeKey().Certificate()), domainID: r.dev().DomainID, hsmID: r.ID(),
-			folder: doc.Folder, objects: r.container(backupURI).Objects(), inventory: r.inventory(), clock: r.clock.Now()}
+		ss.made = &site{file: file, blob: restoreBlob(t, file, sharedExchangeKey().Certificate()), domainID: r.dev().DomainID,
+			folder: doc.Folder, objects: r.container(backupURI).Objects(), inventory: r.inventory()}
 	})
-	if siteMade == nil {
+	if ss.made == nil {
 		t.Fatal("the source HSM could not be made")
 	}
-	return siteMade
+	return ss.made
+}
+
+func getSite(t testing.TB) *site { t.Helper(); return smallSite.get(t) }
+
+// widen adds n role assignments.
+func (r *testHSM) widen(n int) {
+	r.t.Helper()
+	d, rev, root, err := r.current(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	v := &view{h: r.HSM, dev: d, rev: rev, root: root}
+	w := &stager{h: r.HSM}
+	for range n {
+		a := rbac.Assignment{ID: newGUID(), Scope: rbac.ScopeKeys, Principal: newGUID(), Definition: rbac.CryptoAuditor}
+		if err := w.add(r.t.Context(), v.putAssignment(a)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if err := w.flush(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // recovered is a new HSM with the site's security domain, the site's backup in its container and, when

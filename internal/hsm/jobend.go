@@ -138,7 +138,7 @@ func (h *HSM) jobEntry(doc jobDocument, domainID string, details map[string]stri
 }
 
 // jobFailure maps an error to the code in a job's document. The codes are those of Azure Storage and Key
-// Vault where these have one (docs/azure-divergences.md lists them); next says what to do when the error
+// Vault where these have one (docs/job-errors.md lists them); next says what to do when the error
 // does not, with the container, the permissions and the HSM's name filled in.
 type jobFailure struct {
 	is   error
@@ -188,8 +188,8 @@ var jobFailures = []jobFailure{
 	{blob.ErrBadTarget, "InvalidUri", nil},
 	{blob.ErrFull, "StorageFull", (*runningJob).nextRoom},
 	{store.ErrFull, "InsufficientStorage", (*runningJob).nextRoom},
-	{context.DeadlineExceeded, "OperationTimedOut", (*runningJob).nextReach},
 	{blob.ErrUnreachable, "StorageUnreachable", (*runningJob).nextReach},
+	{context.DeadlineExceeded, "OperationTimedOut", (*runningJob).nextReach},
 	{ErrUnavailable, "ServiceUnavailable", func(*runningJob) string { return "try again later" }},
 }
 

@@ -235,6 +235,7 @@ func (h *HSM) identities() []string {
 // start commits the job and runs work for it. check, which may be nil, sees the device before each attempt
 // to commit; shape makes the device that has the job.
 func (c *call) start(ctx context.Context, j *runningJob, check func() error, shape func(device) device, work func(context.Context, *runningJob) (outcome, error)) (Job, error) {
+	ctx = context.WithoutCancel(ctx) // a client that goes away now must not leave it open whether the job runs
 	c.note("job", j.doc.ID)
 	c.note("storage", j.doc.URI)
 	c.note("folder", j.doc.Folder)

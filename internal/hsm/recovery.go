@@ -34,11 +34,11 @@ func (h *HSM) ExchangeKey(ctx context.Context, who Caller) (k TransferKey, err e
 		return TransferKey{}, err
 	}
 	defer c.end(&err)
-	h.ceremony.Lock()
-	defer h.ceremony.Unlock()
-	if err := c.admit(ctx); err != nil { // the state may have changed while waiting
+	ctx, end, err := c.enterCeremony(ctx)
+	if err != nil {
 		return TransferKey{}, err
 	}
+	defer end()
 	var xk *securitydomain.ExchangeKey
 	if c.v.dev.Exchange != "" {
 		xk, err = c.loadExchangeKey(ctx)
@@ -114,11 +114,11 @@ func (h *HSM) UploadDomain(ctx context.Context, who Caller, blob []byte) (s Doma
 		return DomainStatus{}, err
 	}
 	defer c.end(&err)
-	h.ceremony.Lock()
-	defer h.ceremony.Unlock()
-	if err := c.admit(ctx); err != nil { // the state may have changed while waiting
+	ctx, end, err := c.enterCeremony(ctx)
+	if err != nil {
 		return DomainStatus{}, err
 	}
+	defer end()
 	if c.v.dev.Exchange == "" {
 		return DomainStatus{}, fmt.Errorf("%w: get one first (%s), make the restore blob for it and upload that", ErrNoExchangeKey, h.initRecoveryCommand())
 	}

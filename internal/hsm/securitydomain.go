@@ -38,11 +38,11 @@ func (h *HSM) DownloadDomain(ctx context.Context, who Caller, body []byte) (file
 	if err != nil {
 		return nil, refused(err)
 	}
-	h.ceremony.Lock()
-	defer h.ceremony.Unlock()
-	if err := c.admit(ctx); err != nil { // the state may have changed while waiting
+	ctx, end, err := c.enterCeremony(ctx)
+	if err != nil {
 		return nil, err
 	}
+	defer end()
 	c.noteCertificates(certs, required)
 	if c.v.dev.State == Provisioned {
 		return c.firstDownload(ctx, certs, required)
@@ -184,13 +184,13 @@ func (d device) domainStatus() (DomainStatus, error) {
 
 // activate commits the pending security domain, if it still is pending.
 func (c *call) activate(ctx context.Context) error {
-	c.h.ceremony.Lock()
-	defer c.h.ceremony.Unlock()
-	if err := c.admit(ctx); err != nil { // another poll may have been first
+	ctx, end, err := c.enterCeremony(ctx)
+	if err != nil {
 		return err
 	}
+	defer end()
 	p := c.v.dev.Pending
-	if p == nil {
+	if p == nil { // another poll was first
 		return nil
 	}
 	r, err := c.h.loadRoot(ctx, p.Root)
@@ -200,6 +200,26 @@ func (c *call) activate(ctx context.Context) error {
 	c.note("activated", r.DomainID())
 	return c.adopt(ctx, p.Root, r, domainProgress{Kind: "download", Status: statusSuccess,
 		Detail: fmt.Sprintf("activated with security domain %s: %d holders, quorum %d", p.DomainID, p.Shares, p.Required)})
+}
+
+// ceremonyTimeout bounds the steps of a ceremony that must not end halfway.
+const ceremonyTimeout = time.Minute
+
+// enterCeremony waits until no other ceremony is under way and admits the call anew, since the state may have
+// changed meanwhile. From then on the work no longer ends with the request: a client that goes away would
+// leave roots and records half written, for the next start to remove. The caller calls end when it is done.
+func (c *call) enterCeremony(ctx context.Context) (_ context.Context, end func(), err error) {
+	c.h.ceremony.Lock()
+	err = ctx.Err()
+	if err == nil {
+		err = c.admit(ctx)
+	}
+	if err != nil {
+		c.h.ceremony.Unlock()
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ceremonyTimeout)
+	return ctx, func() { cancel(); c.h.ceremony.Unlock() }, nil
 }
 
 // refusal is an ErrBadSecurityDomain whose text leaves out the package's own prefix.

@@ -20,9 +20,8 @@ func (h *HSM) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Leftovers harm nobody, so a device opens with them; the next backup tries again.
-	if err := h.tidy(ctx, d); err != nil {
-		h.log.ErrorContext(ctx, "leftovers of an interrupted operation could not be removed; it is tried again at the next backup or start", "error", err)
+	if err := h.tidy(ctx, d); err != nil { // a device opens with leftovers; the next backup tries again
+		h.log.ErrorContext(ctx, "versions of purged keys are left to be swept", "error", err)
 	}
 	h.settled.Store(true)
 	return nil

@@ -3,6 +3,7 @@ package hsm
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,20 +15,18 @@ import (
 // keptJobs is how many job documents are kept.
 const keptJobs = 100
 
-// tidy removes what interrupted work left behind: roots and generations that d does not refer to,
-// versions of purged keys, old job documents. It must not run beside anything that stages records or
-// keeps roots, so it belongs to settling and to whoever holds the device's job (on an active device).
+// tidy removes what interrupted work left behind: roots and generations that d does not refer to, old job
+// documents, versions of purged keys. It must not run beside anything that stages records or keeps roots,
+// so it belongs to settling and to whoever holds the device's job (on an active device).
+//
+// Only the last of these fails it: leftovers of a purge would get into a backup, or into the way of a key
+// restored. The rest harms nobody and must not keep anyone from a backup; it is tried again the next time.
 func (h *HSM) tidy(ctx context.Context, d device) error {
-	if err := h.destroyOtherRoots(ctx, d); err != nil {
-		return err
+	err := errors.Join(h.destroyOtherRoots(ctx, d), h.sweepOtherGenerations(ctx, d.Generation), h.dropOldJobs(ctx, d))
+	if err != nil {
+		h.log.ErrorContext(ctx, "leftovers could not be removed; it is tried again at the next backup, restore or start", "error", err)
 	}
-	if err := h.sweepOtherGenerations(ctx, d.Generation); err != nil {
-		return err
-	}
-	if err := h.sweepPurged(ctx); err != nil {
-		return err
-	}
-	return h.dropOldJobs(ctx, d)
+	return h.sweepPurged(ctx)
 }
 
 func (h *HSM) destroyOtherRoots(ctx context.Context, d device) error {
