@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -326,6 +325,6 @@ func (d *disk) blobNames(account, container string) ([]named, error) {
 		}
 		out = append(out, named{name: name, file: filepath.Join(dir, e.Name())})
 	}
-	slices.SortFunc(out, func(a, b named) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
+	slices.SortFunc(out, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	return out, nil
 }
