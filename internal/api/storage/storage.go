@@ -7,11 +7,11 @@
 // authorized before a byte of its body is read.
 //
 // Content lives in a folder (see disk.go) and survives a restart. A write that was answered with
-// success is on the medium; one that was not leaves nothing behind that a reader could see.
+// success is on the medium; one that was not is absent or complete, never partial.
 //
 // Not offered, and answered with 501 NotImplemented rather than silently ignored: append and page
-// blobs, copies, snapshots, versions, leases, tiers, tags, batches, customer-provided encryption keys,
-// stored access policies and public access.
+// blobs, copies, snapshots, versions, leases, tiers, tags, batches and customer-provided encryption
+// keys. Stored access policies (403) and public access (409) are refused too.
 package storage
 
 import (
