@@ -1,4 +1,10 @@
 // Command redoubt is the operator's tool of Redoubt. See internal/cli.
 package main
 
-func main() {}
+import (
+	"os"
+
+	"redoubt/internal/cli"
+)
+
+func main() { os.Exit(cli.Main()) }
