@@ -2,8 +2,15 @@
 // way from a host name to a device. It is what the control plane (package api/arm) speaks to.
 //
 // A resource is one record; its name is reserved, without regard to letter case, from creation until
-// purge. Every step is one transaction of the store, except purge, which destroys the sealed roots first
-// and is taken up again after a crash.
+// purge. What was acknowledged survives a crash, and a crash leaves the state before or the state after:
+// update, delete and recover are one transaction each; a creation notes what it is about to make before it
+// makes it, a purge notes that it has begun, and Open undoes the one and finishes the other.
+//
+// Records in the store:
+//
+//	/fleet/hsm/<id>     the resource
+//	/fleet/name/<name>  lower-case name -> id
+//	/fleet/new/<id>     an HSM being created: nothing but this refers to what is made of it so far
 package fleet
 
 import (
@@ -74,7 +81,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but Log and Revoked.
+// Config is what a fleet needs from outside; all fields are required but MaxKeys and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -92,20 +99,22 @@ type Fleet struct {
 
 	mu      sync.RWMutex
 	byName  map[string]*member // live and soft-deleted; key is the lower-case name; guarded by mu
-	closing bool
+	closing bool               // guarded by mu: no device may be opened any more
 }
 
 // member is one HSM with its open device. The resource is replaced as a whole, never changed in place.
 type member struct {
-	mu     sync.Mutex // serialises changes of this resource
-	res    *Resource  // guarded by Fleet.mu
+	mu     sync.Mutex // serialises changes of this resource; taken before Fleet.mu
+	res    *Resource  // guarded by Fleet.mu; without an ID while the HSM is being created
 	mod    store.Rev  // guarded by Fleet.mu
-	device *hsm.HSM   // nil while soft-deleted; guarded by Fleet.mu
+	device *hsm.HSM   // nil unless live and open; guarded by Fleet.mu
+	fault  error      // why a live HSM could not be opened; guarded by Fleet.mu
 }
 
 const (
 	resourcePrefix = "/fleet/hsm/"
 	namePrefix     = "/fleet/name/"
+	newPrefix      = "/fleet/new/"
 )
 
 // namePattern is ARM's: starts with a letter, no doubled or trailing hyphen.
@@ -119,51 +128,80 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Open loads every resource and opens the devices of the live ones. Purges that a crash interrupted are
-// finished first.
+// Open loads every resource and opens the devices of the live ones. Creations that a crash interrupted are
+// undone first, purges finished. An HSM that cannot be opened does not keep the others from working: it is
+// listed, and Device says what is wrong with it.
 func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &Fleet{cfg: cfg, byName: make(map[string]*member)}
-	q := store.Query{Prefix: resourcePrefix}
+	err := f.each(ctx, newPrefix, func(kv store.KV) error { return f.undoCreate(ctx, strings.TrimPrefix(kv.Key, newPrefix)) })
+	if err == nil {
+		err = f.each(ctx, resourcePrefix, func(kv store.KV) error { return f.adopt(ctx, kv) })
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// each calls do with every record under prefix. do may delete it.
+func (f *Fleet) each(ctx context.Context, prefix string, do func(store.KV) error) error {
+	q := store.Query{Prefix: prefix}
 	for {
-		page, err := cfg.Store.Range(ctx, q)
+		page, err := f.cfg.Store.Range(ctx, q)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("list managed HSMs: %w", err), f.Close())
+			return fmt.Errorf("list managed HSMs: %w", err)
 		}
 		for _, kv := range page.KVs {
-			if err := f.adopt(ctx, kv); err != nil {
-				return nil, errors.Join(err, f.Close())
+			if err := do(kv); err != nil {
+				return err
 			}
 			q.After = kv.Key
 		}
 		if !page.More {
-			return f, nil
+			return nil
 		}
 	}
 }
 
+// adopt takes up one HSM as its record says.
 func (f *Fleet) adopt(ctx context.Context, kv store.KV) error {
 	var r Resource
 	if err := json.Unmarshal(kv.Val, &r); err != nil {
 		return fmt.Errorf("managed HSM record %s is damaged: %w", kv.Key, err)
 	}
-	m := &member{res: &r, mod: kv.Mod}
-	if r.Purging {
-		return f.finishPurge(ctx, m)
-	}
-	if r.Deletion == nil {
-		d, err := f.openDevice(ctx, &r)
-		if err != nil {
-			return fmt.Errorf("managed HSM %s: %w", r.Name, err)
-		}
-		m.device = d
-	}
+	m := &member{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.byName[strings.ToLower(r.Name)] = m
+	m.res, m.mod = &r, kv.Mod
+	f.mu.Unlock()
+	f.open(ctx, m)
+	if r.Purging {
+		if err := f.finishPurge(ctx, m); err != nil {
+			f.cfg.Log.ErrorContext(ctx, "an interrupted purge could not be finished; purge the HSM again or restart", "hsm", r.Name, "error", err)
+		}
+	}
 	return nil
+}
+
+// open opens the device of a live HSM. The caller holds m.mu.
+func (f *Fleet) open(ctx context.Context, m *member) {
+	r, mod, _ := f.state(m)
+	if r.Deletion != nil {
+		return
+	}
+	d, err := f.openDevice(ctx, &r)
+	f.set(m, &r, mod, d)
+	if err != nil {
+		f.cfg.Log.ErrorContext(ctx, "a managed HSM could not be opened; repair what is wrong and restart", "hsm", r.Name, "error", err)
+		f.mu.Lock()
+		m.fault = err
+		f.mu.Unlock()
+	}
 }
 
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
@@ -198,28 +236,39 @@ func (f *Fleet) openDevice(ctx context.Context, r *Resource) (*hsm.HSM, error) {
 	return d, nil
 }
 
-// Device finds the HSM whose name is the first label of a host name.
+// Device finds the HSM whose name is the first label of a host name. One that could not be opened is
+// hsm.ErrUnavailable.
 func (f *Fleet) Device(label string) (*hsm.HSM, Resource, error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	m := f.byName[strings.ToLower(label)]
-	if m == nil || m.device == nil {
+	switch {
+	case m == nil || m.device == nil && m.fault == nil:
 		return nil, Resource{}, ErrUnknownHost
+	case m.device == nil:
+		return nil, *m.res, fmt.Errorf("%w: %w", hsm.ErrUnavailable, m.fault)
 	}
 	return m.device, *m.res, nil
 }
 
-// Close closes every device.
+// Close closes every device and waits for what runs in them. Devices are closed with no lock held: a
+// job that ends may still ask for its HSM's resource.
 func (f *Fleet) Close() error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.closing = true
-	var errs []error
+	var open []*hsm.HSM
 	for _, m := range f.byName {
 		if m.device != nil {
-			errs = append(errs, m.device.Close())
+			open = append(open, m.device)
 			m.device = nil
 		}
 	}
+	f.mu.Unlock()
+	errs := make([]error, len(open))
+	var wg sync.WaitGroup
+	for i, d := range open {
+		wg.Go(func() { errs[i] = d.Close() })
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }

@@ -21,7 +21,7 @@ func authorizationRoute(q *request) (func(*request) (azhttp.Reply, error), bool)
 			return nil, false
 		}
 		q.Params = map[string]string{"scope": "/" + strings.Join(q.Path[:i], "/")}
-		what := q.Method + " " + strings.ToLower(q.Path[i+2])
+		what := q.Verb() + " " + strings.ToLower(q.Path[i+2])
 		if len(rest) == 1 {
 			q.Params["id"] = rest[0]
 			what += " one"

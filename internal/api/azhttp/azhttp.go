@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Request is one request on its way to a handler.
@@ -25,6 +24,14 @@ type Request struct {
 	ID     string            // x-ms-request-id
 	Path   []string          // non-empty path segments, unescaped one by one
 	Params map[string]string // values of the pattern's {names}
+}
+
+// Verb is the method the client means: a POST may carry another one in X-HTTP-METHOD.
+func (rq *Request) Verb() string {
+	if m := rq.Header.Get("X-HTTP-METHOD"); rq.Method == http.MethodPost && m != "" {
+		return strings.ToUpper(m)
+	}
+	return rq.Method
 }
 
 // Reply is what a handler answers. Body is encoded as JSON; nil sends none. Header values replace.
@@ -62,22 +69,18 @@ func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
 // ten officers with 4096-bit keys is about 20 KB.
 const MaxBody = 1 << 20
 
-// bodyTime is how long a client may take to send a body.
-const bodyTime = 20 * time.Second
-
-// ReadBody reads the whole body, bounded in size and time.
+// ReadBody reads the whole body, bounded in size. How long that may take is the front's matter (Pace).
 func (rq *Request) ReadBody() ([]byte, error) {
-	// Not every ResponseWriter has deadlines (tests); the server's own limits hold then.
-	_ = http.NewResponseController(rq.W).SetReadDeadline(time.Now().Add(bodyTime))
 	b, err := io.ReadAll(http.MaxBytesReader(rq.W, rq.Body, MaxBody))
 	var big *http.MaxBytesError
-	if errors.As(err, &big) {
+	switch {
+	case errors.As(err, &big):
 		return nil, fmt.Errorf("the request body is larger than %d bytes: %w", big.Limit, err)
+	case tooSlow(err):
+		return nil, &Problem{Status: http.StatusRequestTimeout, Code: "RequestTimeout", Message: "The request body came too slowly; send the request again."}
+	case err != nil:
+		return nil, Bad("The request body could not be read: it ended early.")
 	}
-	if err != nil {
-		return nil, Bad("The request body could not be read: it ended early or came too slowly.")
-	}
-	_ = http.NewResponseController(rq.W).SetReadDeadline(time.Time{})
 	return b, nil
 }
 
@@ -103,11 +106,17 @@ func DecodeBody(b []byte, v any) error {
 }
 
 func jsonReason(err error) string {
+	var own *Problem
 	var typ *json.UnmarshalTypeError
-	if errors.As(err, &typ) {
-		return fmt.Sprintf("member %q cannot be a %s.", typ.Field, typ.Value)
+	switch {
+	case errors.As(err, &own): // from a wire type of ours
+		return own.Message
+	case errors.As(err, &typ) && typ.Field == "":
+		return fmt.Sprintf("it cannot be a JSON %s.", typ.Value)
+	case errors.As(err, &typ):
+		return fmt.Sprintf("member %q cannot be a JSON %s.", typ.Field, typ.Value)
 	}
-	return err.Error()
+	return err.Error() + "."
 }
 
 // fixed headers of every answer (rest-api 1.0).

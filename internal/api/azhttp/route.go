@@ -3,7 +3,6 @@ package azhttp
 import (
 	"crypto/rand"
 	"fmt"
-	"net/http"
 	"strings"
 )
 
@@ -45,14 +44,9 @@ func NewRouter[H any](routes []Route[H]) *Router[H] {
 	return r
 }
 
-// Find returns the row for method and path and fills rq.Params. A POST may carry its intended method
-// in X-HTTP-METHOD.
+// Find returns the row for verb and path and fills rq.Params.
 func (r *Router[H]) Find(rq *Request) (found Route[H], ok bool) {
-	method := rq.Method
-	if m := rq.Header.Get("X-HTTP-METHOD"); method == http.MethodPost && m != "" {
-		method = strings.ToUpper(m)
-	}
-	for _, c := range r.byShape[shape{method, len(rq.Path)}] {
+	for _, c := range r.byShape[shape{rq.Verb(), len(rq.Path)}] {
 		if params, match := c.match(rq.Path); match {
 			rq.Params = params
 			return c.route, true

@@ -56,7 +56,7 @@ func (q *request) once(body []byte, do func() (azhttp.Reply, error)) (azhttp.Rep
 	if id == "" {
 		return do()
 	}
-	s := q.replays.slot(replayKey{q.hsm.ID(), q.Method + " " + q.Params["name"] + q.pattern})
+	s := q.replays.slot(replayKey{q.hsm.ID(), q.Verb() + " " + q.Params["name"] + q.pattern})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := sha256.New()

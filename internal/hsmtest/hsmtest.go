@@ -1,0 +1,270 @@
+// Package hsmtest puts up what the edges stand on in a test: a fleet of real HSMs on a store in memory that
+// can be made to fail, the dev cloud's directory, an issuer of real tokens, and both edges behind a real
+// HTTP listener. Only the clock, the unlock driver and the blob containers are stand-ins.
+//
+// At the end of a test everything is closed, and every HSM is checked (fleet.Check): a test that leaves
+// damage fails.
+package hsmtest
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"redoubt/internal/api/identity"
+	"redoubt/internal/audit"
+	"redoubt/internal/blob"
+	"redoubt/internal/blob/blobtest"
+	"redoubt/internal/cloud"
+	"redoubt/internal/fleet"
+	"redoubt/internal/hsm"
+	"redoubt/internal/secret"
+	"redoubt/internal/store"
+	"redoubt/internal/store/mem"
+	"redoubt/internal/store/storetest"
+	"redoubt/internal/unlock"
+)
+
+// Site is one server's insides. The embedded Fleet is the one that runs now; Restart replaces it.
+type Site struct {
+	*fleet.Fleet
+	T       testing.TB
+	Below   store.Store       // survives restarts
+	Faults  *storetest.Faults // in front of Below; what everything writes through
+	Clock   *Clock
+	Dir     string // roots and audit files
+	Roots   *unlock.Roots
+	Cloud   *cloud.Cloud
+	Account cloud.Account
+	Issuer  *identity.Issuer
+	Config  fleet.Config // of the Fleet; changes count from the next Restart on
+
+	mu         sync.Mutex
+	containers map[string]*blobtest.Mem // by URI
+}
+
+// Clock stands still until it is moved.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// Now returns the time it stands at.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves it on.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// New puts up a site without HSMs.
+func New(t testing.TB) *Site {
+	t.Helper()
+	s := &Site{T: t, Below: mem.New(), Clock: &Clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Dir: t.TempDir(),
+		containers: make(map[string]*blobtest.Mem)}
+	s.Faults = storetest.NewFaults(s.Below)
+	s.Roots = unlock.NewRoots(filepath.Join(s.Dir, "roots"), driver{})
+	s.openCloud()
+	s.Config = fleet.Config{Store: s.Faults, Roots: s.Roots, OpenContainer: s.openContainer, Clock: s.Clock.Now, RestorePointMaxAge: 30 * time.Minute,
+		OpenAudit: func(id string) (*audit.Log, error) { return audit.Open(filepath.Join(s.Dir, "audit", id+".jsonl")) },
+		Log:       slog.New(slog.DiscardHandler)}
+	s.open()
+	t.Cleanup(s.end)
+	return s
+}
+
+func (s *Site) open() {
+	s.T.Helper()
+	f, err := fleet.Open(context.WithoutCancel(s.T.Context()), s.Config)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	s.Fleet = f
+}
+
+// Restart ends the fleet, dead or alive, and opens it again on what the store has.
+func (s *Site) Restart() {
+	s.T.Helper()
+	s.Stop()
+	s.Faults.Revive()
+	s.open()
+}
+
+// Stop ends the fleet. Only Restart may follow.
+func (s *Site) Stop() {
+	s.T.Helper()
+	if s.Fleet == nil {
+		return
+	}
+	if err := s.Fleet.Close(); err != nil {
+		s.T.Error(err)
+	}
+	s.Fleet = nil
+}
+
+func (s *Site) end() {
+	s.Faults.Revive()
+	if s.Fleet != nil && !s.T.Failed() {
+		s.Check()
+	}
+	s.Stop()
+}
+
+// Check examines the whole state of every HSM.
+func (s *Site) Check() {
+	s.T.Helper()
+	err := s.Fleet.Check(context.WithoutCancel(s.T.Context()), func(r fleet.Resource, err error) {
+		if err != nil {
+			s.T.Errorf("HSM %s: %v", r.Name, err)
+		}
+	})
+	if err != nil {
+		s.T.Error(err)
+	}
+}
+
+// cloudRecords are those of one bootstrapped cloud: hashing its secrets takes time on purpose, so it is
+// done once.
+var cloudRecords = sync.OnceValue(func() []store.KV {
+	s := mem.New()
+	if _, err := cloud.Open(s).Bootstrap(context.Background(), cloud.Options{}); err != nil {
+		panic(err)
+	}
+	page, err := s.Range(context.Background(), store.Query{Prefix: "/cloud/"})
+	if err != nil {
+		panic(err)
+	}
+	return page.KVs
+})
+
+// issuerKey signs the tokens of all sites.
+var issuerKey = sync.OnceValue(func() *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func (s *Site) openCloud() {
+	s.T.Helper()
+	var ops []store.Op
+	for _, kv := range cloudRecords() {
+		ops = append(ops, store.Put(kv.Key, kv.Val))
+	}
+	_, err := s.Below.Txn(s.T.Context(), nil, ops)
+	if err == nil {
+		s.Cloud = cloud.Open(s.Faults)
+		s.Account, err = s.Cloud.Bootstrap(s.T.Context(), cloud.Options{})
+	}
+	if err == nil {
+		s.Issuer, err = identity.NewIssuer(identity.IssuerConfig{Key: issuerKey(), Tenant: s.Account.Tenant.ID, Resources: []string{Devices, Control}, Clock: s.Clock.Now})
+	}
+	if err != nil {
+		s.T.Fatal(err)
+	}
+}
+
+// Container is the blob container at uri: what jobs with that storage address find.
+func (s *Site) Container(uri string) *blobtest.Mem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[uri] == nil {
+		s.containers[uri] = blobtest.NewMem()
+	}
+	return s.containers[uri]
+}
+
+type addressed struct {
+	*blobtest.Mem
+	uri string
+}
+
+func (a addressed) URL() string { return a.uri }
+
+func (s *Site) openContainer(_ context.Context, r hsm.ContainerRequest) (blob.Container, error) {
+	t, err := blob.ParseTarget(r.URI, blob.Policy{Suffixes: []string{".blob.core.windows.net"}})
+	if err != nil {
+		return nil, err
+	}
+	return addressed{s.Container(t.URL()), t.URL()}, nil
+}
+
+// driver is an unlock.Driver with a key that lives as long as the process.
+type driver struct{}
+
+var driverKey = sync.OnceValue(func() cipher.AEAD {
+	k := make([]byte, 32)
+	rand.Read(k)
+	b, err := aes.NewCipher(k)
+	if err != nil {
+		panic(err)
+	}
+	a, err := cipher.NewGCMWithRandomNonce(b)
+	if err != nil {
+		panic(err)
+	}
+	return a
+})
+
+// Seal implements unlock.Driver.
+func (driver) Seal(_ context.Context, s secret.Bytes, aad []byte) ([]byte, error) {
+	return driverKey().Seal(nil, nil, s.Expose(), aad), nil
+}
+
+// Open implements unlock.Driver.
+func (driver) Open(_ context.Context, sealed, aad []byte) (secret.Bytes, error) {
+	b, err := driverKey().Open(nil, nil, sealed, aad)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("%w: %w", unlock.ErrLocked, err)
+	}
+	return secret.New(b), nil
+}
+
+// Describe implements unlock.Driver.
+func (driver) Describe() string { return "test" }
+
+// RootFiles lists the files of sealed roots, below the folder of roots.
+func (s *Site) RootFiles() []string {
+	s.T.Helper()
+	files, err := filepath.Glob(filepath.Join(s.Dir, "roots", "*", "*"))
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	return files
+}
+
+// Records lists the keys of all records under prefix.
+func (s *Site) Records(prefix string) []string {
+	s.T.Helper()
+	page, err := s.Below.Range(context.WithoutCancel(s.T.Context()), store.Query{Prefix: prefix, Limit: 1 << 20, KeysOnly: true})
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	var out []string
+	for _, kv := range page.KVs {
+		out = append(out, kv.Key)
+	}
+	return out
+}
+
+// Exists tells whether a file is there.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
