@@ -23,7 +23,7 @@ import (
 
 // DomainStatus is what the two pending routes report: the HSM's current security-domain operation.
 type DomainStatus struct {
-	Status string // InProgress, Success
+	Status string // InProgress, Success, Failed
 	Detail string
 }
 
@@ -149,24 +149,37 @@ func certificateWarnings(certs []securitydomain.Certificate, now int64) []string
 // DownloadStatus reports on the current security-domain operation. If a download waits for its poll, the
 // HSM is activated first.
 func (h *HSM) DownloadStatus(ctx context.Context, who Caller) (DomainStatus, error) {
-	return h.domainStatus(ctx, who, OpDomainDownloadStatus)
+	return h.domainStatus(ctx, who, OpDomainDownloadStatus, "")
 }
 
-// UploadStatus is the same under the other route's permission: old clients ask there for a download.
+// DownloadStatusOf is DownloadStatus for the download that gave out the security domain with this id, and
+// for no other: when another download or an upload has taken its place, its file opens nothing, and who
+// waits for it must not be told of the other one's success.
+func (h *HSM) DownloadStatusOf(ctx context.Context, who Caller, domain string) (DomainStatus, error) {
+	return h.domainStatus(ctx, who, OpDomainDownloadStatus, domain)
+}
+
+// DomainIDOf is the id in a security domain file.
+func DomainIDOf(file []byte) string { return securitydomain.ReadDomainID(file) }
+
+// UploadStatus is DownloadStatus under the other route's permission: old clients ask there for a download.
 func (h *HSM) UploadStatus(ctx context.Context, who Caller) (DomainStatus, error) {
-	return h.domainStatus(ctx, who, OpDomainUploadStatus)
+	return h.domainStatus(ctx, who, OpDomainUploadStatus, "")
 }
 
-func (h *HSM) domainStatus(ctx context.Context, who Caller, op Operation) (s DomainStatus, err error) {
+func (h *HSM) domainStatus(ctx context.Context, who Caller, op Operation, domain string) (s DomainStatus, err error) {
 	c, err := h.begin(ctx, who, op, rbac.ScopeRoot)
 	if err != nil {
 		return DomainStatus{}, err
 	}
 	defer c.end(&err)
-	if c.v.dev.Pending != nil {
-		if err := c.activate(ctx); err != nil {
+	if p := c.v.dev.Pending; p != nil && (domain == "" || domain == p.DomainID) {
+		if err := c.activate(ctx, p.DomainID); err != nil {
 			return DomainStatus{}, err
 		}
+	}
+	if domain != "" && domain != c.v.dev.DomainID {
+		return DomainStatus{Status: statusFailed, Detail: fmt.Sprintf("the file of this download (security domain %.64q) opens nothing: another download or init-recovery took its place; throw it away and download again", domain)}, nil
 	}
 	return c.v.dev.domainStatus()
 }
@@ -182,15 +195,15 @@ func (d device) domainStatus() (DomainStatus, error) {
 	return DomainStatus{Status: d.Domain.Status, Detail: detail}, nil
 }
 
-// activate commits the pending security domain, if it still is pending.
-func (c *call) activate(ctx context.Context) error {
+// activate commits the pending security domain, if this one still is pending.
+func (c *call) activate(ctx context.Context, domain string) error {
 	ctx, end, err := c.enterCeremony(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
 	p := c.v.dev.Pending
-	if p == nil { // another poll was first
+	if p == nil || p.DomainID != domain { // another poll, or another download, was first
 		return nil
 	}
 	r, err := c.h.loadRoot(ctx, p.Root)

@@ -129,4 +129,5 @@ func (d device) jobEnded() device {
 const (
 	statusInProgress = "InProgress"
 	statusSuccess    = "Success"
+	statusFailed     = "Failed"
 )
