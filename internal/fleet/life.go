@@ -72,15 +72,18 @@ func taken(r Resource) error {
 // cannot be undone at once is undone by the next Open.
 func (f *Fleet) create(ctx context.Context, r Resource) (store.Rev, *hsm.HSM, error) {
 	note, name, res := newPrefix+r.ID, namePrefix+strings.ToLower(r.Name), resourcePrefix+r.ID
-	noted, err := f.cfg.Store.Txn(ctx, []store.Cond{store.Absent(name)}, []store.Op{store.Put(note, []byte(r.Name))})
-	if err != nil {
-		return 0, nil, storeError(err, ErrNameTaken)
-	}
 	fail := func(err error) (store.Rev, *hsm.HSM, error) {
 		if uerr := f.undoCreate(ctx, r.ID); uerr != nil {
 			f.cfg.Log.ErrorContext(ctx, "what is left of a failed creation is removed at the next start", "hsm", r.Name, "error", uerr)
 		}
 		return 0, nil, err
+	}
+	noted, err := f.cfg.Store.Txn(ctx, []store.Cond{store.Absent(name)}, []store.Op{store.Put(note, []byte(r.Name))})
+	if errors.Is(err, store.ErrUnknown) {
+		return fail(storeError(err, ErrNameTaken))
+	}
+	if err != nil {
+		return 0, nil, storeError(err, ErrNameTaken)
 	}
 	if err := hsm.Create(ctx, f.deviceConfig(&r), r.Admins); err != nil {
 		return fail(err)
