@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -111,7 +112,8 @@ func (c *Client) ContainerURL(account, container string) string {
 
 // HSM is the data plane of one managed HSM.
 type HSM struct {
-	ep *endpoint
+	ep       *endpoint
+	download atomic.Pointer[url.Values] // what names the last download made with this HSM when polling
 }
 
 // HSM returns the data plane at a base URL such as https://contoso.managedhsm.azure.net.

@@ -343,8 +343,12 @@ func TestSecurityDomain(t *testing.T) {
 			if string(b) != `{"certificates":[],"required":2}` {
 				t.Errorf("body %s", b)
 			}
+			w.Header().Set("Azure-AsyncOperation", "https://"+r.Host+"/securitydomain/download/pending?domain=sd-1")
 			answer(w, 202, `{"value":"{\"EncData\":{}}"}`)
 		case "GET /securitydomain/download/pending":
+			if d := r.URL.Query().Get("domain"); d != "sd-1" {
+				t.Errorf("polled for the download %q", d)
+			}
 			answer(w, 200, `{"status":"Success","status_details":"done"}`)
 		case "GET /securitydomain/upload":
 			answer(w, 200, `{"key_format":"jwk","transfer_key":"{\"kty\":\"RSA\"}"}`)

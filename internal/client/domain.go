@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -41,26 +42,35 @@ type text struct {
 // HSM is activated by it only once DownloadStatus has told success.
 func (h *HSM) DownloadDomain(ctx context.Context, request []byte) (securityDomain []byte, err error) {
 	var out text
-	_, err = h.ep.do(ctx, call{method: http.MethodPost, path: "/securitydomain/download", version: version, body: json.RawMessage(request), out: &out})
+	r, err := h.ep.do(ctx, call{method: http.MethodPost, path: "/securitydomain/download", version: version, body: json.RawMessage(request), out: &out})
 	if err == nil && out.Value == "" {
 		err = errors.New("the HSM answered without a security domain")
+	}
+	if u, perr := url.Parse(r.header.Get("Azure-AsyncOperation")); perr == nil {
+		q := u.Query()
+		h.download.Store(&q)
 	}
 	return []byte(out.Value), err
 }
 
-// DownloadStatus tells how the download stands. The look that first tells success activates the HSM.
+// DownloadStatus tells how the download stands: the last one made with h, if any, else whichever the HSM
+// knows of. The look that first tells success activates the HSM.
 func (h *HSM) DownloadStatus(ctx context.Context) (DomainStatus, error) {
-	return h.domainStatus(ctx, "download")
+	var which url.Values
+	if q := h.download.Load(); q != nil {
+		which = *q
+	}
+	return h.domainStatus(ctx, "download", which)
 }
 
 // UploadStatus tells how the upload stands.
 func (h *HSM) UploadStatus(ctx context.Context) (DomainStatus, error) {
-	return h.domainStatus(ctx, "upload")
+	return h.domainStatus(ctx, "upload", nil)
 }
 
-func (h *HSM) domainStatus(ctx context.Context, operation string) (DomainStatus, error) {
+func (h *HSM) domainStatus(ctx context.Context, operation string, which url.Values) (DomainStatus, error) {
 	var s DomainStatus
-	r, err := h.ep.do(ctx, call{method: http.MethodGet, path: "/securitydomain/" + operation + "/pending", version: version, out: &s})
+	r, err := h.ep.do(ctx, call{method: http.MethodGet, path: "/securitydomain/" + operation + "/pending", query: which, version: version, out: &s})
 	s.after = h.ep.pollDelay(r.header)
 	return s, err
 }

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/http"
+	"net/url"
 
 	"redoubt/internal/api/azhttp"
 	"redoubt/internal/hsm"
@@ -36,7 +37,10 @@ func downloadDomain(q *request) (azhttp.Reply, error) {
 			return azhttp.Reply{}, err
 		}
 		// The service's answer has no status; see replay.go for the client that needs one.
-		return azhttp.Reply{Status: http.StatusAccepted, Header: q.pending("/securitydomain/download/pending"), Body: struct {
+		// The address says which download the client waits for: it keeps this file only if this very download
+		// counts, whatever other clients or a restart have done in between.
+		pending := "/securitydomain/download/pending?" + url.Values{"domain": {hsm.DomainIDOf(file)}}.Encode()
+		return azhttp.Reply{Status: http.StatusAccepted, Header: q.pending(pending), Body: struct {
 			Value  string `json:"value"`
 			Status string `json:"status"`
 		}{string(file), "InProgress"}}, nil
@@ -44,7 +48,10 @@ func downloadDomain(q *request) (azhttp.Reply, error) {
 }
 
 func downloadStatus(q *request) (azhttp.Reply, error) {
-	return statusReply(q.hsm.DownloadStatus(q.Context(), q.who))
+	if domain := q.URL.Query().Get("domain"); domain != "" {
+		return statusReply(q.hsm.DownloadStatusOf(q.Context(), q.who, domain))
+	}
+	return statusReply(q.hsm.DownloadStatus(q.Context(), q.who)) // clients that make the address themselves
 }
 
 func uploadStatus(q *request) (azhttp.Reply, error) {

@@ -19,7 +19,7 @@ import (
 // replayTime is how long a reply is kept: a client polls within seconds.
 const replayTime = 5 * time.Minute
 
-type replayKey struct{ hsm, path string }
+type replayKey struct{ hsm, route string }
 
 // replay is the latest request of one kind to one HSM.
 type replay struct {
@@ -29,7 +29,7 @@ type replay struct {
 	at     time.Time
 }
 
-// replays are the latest requests by HSM and path.
+// replays are the latest requests by HSM and route.
 type replays struct {
 	mu sync.Mutex
 	m  map[replayKey]*replay // guarded by mu; bounded by HSMs times kinds of operation
@@ -56,7 +56,9 @@ func (q *request) once(body []byte, do func() (azhttp.Reply, error)) (azhttp.Rep
 	if id == "" {
 		return do()
 	}
-	s := q.replays.slot(replayKey{q.hsm.ID(), q.Verb() + " " + q.Params["name"] + q.pattern})
+	// Nothing that the caller chooses is part of the slot's key: slots are made before anybody has asked for
+	// permission, and stay. The digest tells requests apart.
+	s := q.replays.slot(replayKey{q.hsm.ID(), q.Verb() + " " + q.pattern})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := sha256.New()
