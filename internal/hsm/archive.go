@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,16 +150,24 @@ func (a *archive) takes(logical string) bool {
 	return inc == "" || a.keys[inc] != nil
 }
 
-// incomplete lists keys of which the archive has not all versions. Archives of a sound HSM have none; they
-// are restored all the same, and the job says which they are.
-func (a *archive) incomplete() []string {
-	var out []string
+// incomplete names keys of which the archive has not all versions, for the job's details; "" when there is
+// none, as in every archive of a sound HSM. Such keys are restored all the same: what is there is wanted.
+func (a *archive) incomplete() string {
+	var names []string
 	for _, k := range a.keys {
 		if k.versions != k.head.Versions || k.materials != k.head.Versions {
-			out = append(out, fmt.Sprintf("%s (%d of %d versions)", k.head.Meta.Name, min(k.versions, k.materials), k.head.Versions))
+			names = append(names, fmt.Sprintf("%s (%d of %d versions)", k.head.Meta.Name, min(k.versions, k.materials), k.head.Versions))
 		}
 	}
-	return out
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	more := ""
+	if n := len(names) - 5; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return "; incomplete in the backup: " + strings.Join(names[:min(5, len(names))], ", ") + more
 }
 
 // incarnationOf is the incarnation in the name of a version or material record, "" for other records.

@@ -1,13 +1,18 @@
 package hsm
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"redoubt/internal/backup"
 	"redoubt/internal/blob"
 	"redoubt/internal/blob/blobtest"
+	"redoubt/internal/key"
+	"redoubt/internal/store"
 )
 
 // badArchive is a way to spoil the site's backup, and what the job says then.
@@ -183,5 +188,85 @@ func TestContainerGone(t *testing.T) {
 		r.sound()
 	}
 	sameInventory(t, r.inventory(), s.inventory)
+	r.sound()
+}
+
+// TestOrphansInArchive: versions and material left by a purge when the backup was made are not restored.
+func TestOrphansInArchive(t *testing.T) {
+	t.Parallel()
+	s := getSite(t)
+	r := s.recovered(t, true)
+	_, _, root, err := r.current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewritten(func(rs []backup.Record) []backup.Record {
+		for _, name := range []string{materialName(key.NewIncarnation(), key.NewVersion()), versionName(key.NewIncarnation(), key.NewVersion())} {
+			rs = append(rs, backup.Record{Name: name, Sealed: root.Seal(ref(name, 1), []byte("{}"))})
+		}
+		slices.SortFunc(rs, func(a, b backup.Record) int { return strings.Compare(a.Name, b.Name) })
+		return rs
+	})(t, r, r.container(backupURI), s)
+	r.succeed(r.StartRestore(t.Context(), admin, sasTarget(backupURI), s.folder))
+	sameInventory(t, r.inventory(), s.inventory)
+	r.sound()
+}
+
+// TestIncompleteKey: a key of which the archive lacks a version is restored, and the job says so.
+func TestIncompleteKey(t *testing.T) {
+	t.Parallel()
+	s := getSite(t)
+	r := s.recovered(t, true)
+	inc := ""
+	rewritten(func(rs []backup.Record) []backup.Record {
+		return slices.DeleteFunc(rs, func(rec backup.Record) bool {
+			if inc == "" && strings.HasPrefix(rec.Name, "m/") {
+				inc = string(incarnationOf(rec.Name))
+				return true
+			}
+			return false
+		})
+	})(t, r, r.container(backupURI), s)
+	d := r.succeed(r.StartRestore(t.Context(), admin, sasTarget(backupURI), s.folder))
+	mustSay(t, errors.New(d.Details), "incomplete in the backup: ", " versions)")
+}
+
+// turning is a store that does something when the second page at a pinned revision is asked for.
+type turning struct {
+	store.Store
+	pages int
+	turn  func()
+}
+
+func (s *turning) Range(ctx context.Context, q store.Query) (store.Page, error) {
+	if q.At != 0 {
+		if s.pages++; s.pages == 2 {
+			s.turn()
+		}
+	}
+	return s.Store.Range(ctx, q)
+}
+
+// TestBackupOfOneMoment: what changes while a backup reads is not in it.
+func TestBackupOfOneMoment(t *testing.T) {
+	t.Parallel()
+	ts := &turning{}
+	r, _ := newActiveDR(t, func(r *testHSM) { ts.Store = r.cfg.Store; r.cfg.Store = ts })
+	r.fill("")
+	r.widen(3 * backupPage / 2)
+	ctx := t.Context()
+	before := r.inventory()
+	ts.turn = func() {
+		must[Setting](t)(r.UpdateSetting(ctx, admin, knownSettings[0].Name, "true"))
+		must[Bundle](t)(r.UpdateKey(ctx, user, "wrap-oct", "", key.Change{Tags: map[string]string{"changed": "yes"}}))
+	}
+	doc := r.succeed(r.StartBackup(ctx, admin, sasTarget(backupURI)))
+	if ts.pages < 2 {
+		t.Fatal("one page only")
+	}
+	r.clock.advance(time.Second)
+	r.succeed(r.StartBackup(ctx, admin, sasTarget(otherURI)))
+	r.succeed(r.StartRestore(ctx, admin, sasTarget(backupURI), doc.Folder))
+	sameInventory(t, r.inventory(), before)
 	r.sound()
 }

@@ -164,6 +164,16 @@ func TestUnknownOutcome(t *testing.T) {
 	r.succeed(r.StartRestore(ctx, admin, sasTarget(backupURI), s.folder))
 	sameInventory(t, r.inventory(), s.inventory)
 	r.sound()
+	r.stop()
+	ended := make(map[string]int)
+	for _, e := range r.auditLog() {
+		if e.Operation == "RestoreEnded" {
+			ended[e.Result]++
+		}
+	}
+	if !maps.Equal(ended, map[string]int{"Failed": 1, "Success": 1}) {
+		t.Errorf("ends of restores in the audit log: %v", ended)
+	}
 }
 
 // settleDown waits for whatever job runs.

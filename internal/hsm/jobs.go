@@ -216,7 +216,7 @@ func (c *call) prepare(kind string, t Target, need string) (*runningJob, error) 
 	j := &runningJob{h: c.h, hide: hide, done: make(chan struct{})}
 	j.storage, j.openErr = c.h.cfg.OpenContainer(c.h.life, r)
 	if errors.Is(j.openErr, blob.ErrBadTarget) {
-		return nil, fmt.Errorf("%w: %s", ErrBadTarget, j.scrub(j.openErr.Error()))
+		return nil, fmt.Errorf("%w: %s", ErrBadTarget, j.scrub(strings.TrimPrefix(j.openErr.Error(), blob.ErrBadTarget.Error()+": ")))
 	}
 	j.doc = jobDocument{Job: Job{ID: newID(), Kind: kind, Status: JobInProgress, Start: c.h.now()}, StartedBy: c.who.ID, URI: t.URI, Identity: t.UseIdentity}
 	if j.storage != nil {

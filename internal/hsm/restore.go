@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -131,11 +130,5 @@ func (h *HSM) restoreDetails(a *archive, point backup.Manifest, granted []string
 	if len(granted) > 0 {
 		text += "; none of this HSM's initial administrators was an Administrator in the backup, so the role was granted again to " + strings.Join(granted, ", ")
 	}
-	if bad := a.incomplete(); len(bad) > 0 {
-		text += fmt.Sprintf("; the backup does not have all versions of %d keys: %s", len(bad), strings.Join(bad[:min(5, len(bad))], ", "))
-	}
-	return text
+	return text + a.incomplete()
 }
-
-// errSoftDeleted explains why a selective restore does not bring back a key that the backup has as deleted.
-var errSoftDeleted = errors.New("it is soft-deleted in this backup; a full restore brings it back as such")

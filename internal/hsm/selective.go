@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -91,11 +92,8 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 	details := a.audit()
 	details["key"] = string(j.doc.Key)
 	text := fmt.Sprintf("restored key %s with %d versions from the %s", k.head.Meta.Name, k.versions, a.source(h.cfg.Clock()))
-	if bad := a.incomplete(); len(bad) > 0 {
-		text += fmt.Sprintf("; the backup does not have all versions of %d keys", len(bad))
-	}
 	return outcome{
-		details: text,
+		details: text + a.incomplete(),
 		ifs:     []store.Cond{note, j.v.cond(headName(j.doc.Key), stamp{}), j.v.cond(deletedName(j.doc.Key), stamp{})},
 		ops:     []store.Op{store.Put(j.v.contentKey(headName(j.doc.Key)), sealedHead), store.Delete(note.Key)},
 		lost:    answerf(key.ErrExists, "Key %s was created by someone else while it was being restored; what they created stays", j.doc.Key),
@@ -103,6 +101,9 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 		after:   func(context.Context) { release(true) },
 	}, nil
 }
+
+// errSoftDeleted explains why a selective restore does not bring back a key that the backup has as deleted.
+var errSoftDeleted = errors.New("it is soft-deleted in this backup; a full restore brings it back as such")
 
 // find looks a live key up.
 func (a *archive) find(name key.Name) (*archivedKey, error) {
