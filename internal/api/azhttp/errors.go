@@ -134,10 +134,13 @@ func FromError(err error) (p *Problem, known bool) {
 }
 
 // publicMessage is the error's own text, except for failures inside the server, whose causes are logged
-// and not sent.
+// and not sent: they name files and folders.
 func publicMessage(r row, err error) string {
-	if r.status < 500 || errors.Is(err, hsm.ErrSealed) {
+	switch {
+	case r.status < 500:
 		return err.Error()
+	case r.is == hsm.ErrSealed:
+		return r.is.Error() + ": the operator of this server must give it its unlock passphrase; try again then"
 	}
 	return r.is.Error()
 }

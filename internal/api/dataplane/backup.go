@@ -30,9 +30,9 @@ func (p sasTokenParameter) target() hsm.Target {
 	return t
 }
 
-// job is the status document of a backup or restore. Absent values are explicit nulls, as in the service.
+// job is the status document of a restore. Absent values are explicit nulls, and members stand in
+// alphabetical order, as in the service.
 type job struct {
-	Folder    *string   `json:"azureStorageBlobContainerUri,omitempty"`
 	EndTime   *int64    `json:"endTime"`
 	Error     *jobError `json:"error"`
 	JobID     string    `json:"jobId"`
@@ -41,13 +41,19 @@ type job struct {
 	Details   *string   `json:"statusDetails"`
 }
 
-type jobError struct {
-	Code    string  `json:"code"`
-	Message string  `json:"message"`
-	Inner   *string `json:"innererror"`
+// backupJob is that of a backup; Folder is null until the backup has succeeded.
+type backupJob struct {
+	Folder *string `json:"azureStorageBlobContainerUri"`
+	job
 }
 
-func wireJob(j hsm.Job) job {
+type jobError struct {
+	Code    string  `json:"code"`
+	Inner   *string `json:"innererror"`
+	Message string  `json:"message"`
+}
+
+func wireJob(j hsm.Job) any {
 	out := job{JobID: j.ID, StartTime: j.Start, Status: j.Status}
 	if j.End != 0 {
 		out.EndTime = &j.End
@@ -55,13 +61,17 @@ func wireJob(j hsm.Job) job {
 	if j.Details != "" {
 		out.Details = &j.Details
 	}
-	if j.FolderURL != "" {
-		out.Folder = &j.FolderURL
-	}
 	if j.ErrorCode != "" {
 		out.Error = &jobError{Code: j.ErrorCode, Message: j.ErrorMessage}
 	}
-	return out
+	if j.Kind != hsm.KindBackup {
+		return out
+	}
+	b := backupJob{job: out}
+	if j.FolderURL != "" {
+		b.Folder = &j.FolderURL
+	}
+	return b
 }
 
 // start decodes the body and begins a job; kind is the first segment of its polling address.

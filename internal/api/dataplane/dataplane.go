@@ -72,6 +72,9 @@ type route struct {
 	handle          handler
 }
 
+// regionHeader is on every answer but errors and challenges.
+const regionHeader = "x-ms-keyvault-region"
+
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq, err := azhttp.NewRequest(w, r)
@@ -84,7 +87,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(rq, err)
 		return
 	}
-
 	rq.Send(reply)
 }
 
@@ -99,7 +101,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return reply, err
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
-	rq.W.Header().Set("x-ms-keyvault-region", res.Location)
+	rq.W.Header().Set(regionHeader, res.Location)
 	if handle, ok := roleRoute(q); ok {
 		return handle(q)
 	}
@@ -113,7 +115,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.
 func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, azhttp.Reply, error) {
-	challenge := http.Header{"Www-Authenticate": {authn.Challenge(rq.Host, h.cfg.LoginURL(rq.Host), tenant)}}
+	challenge := http.Header{"Www-Authenticate": {authn.Challenge(rq.Host, h.cfg.LoginURL(rq.Host), tenant)}, "Content-Type": {jsonType}}
 	token, err := authn.Bearer(rq.Header.Values("Authorization"))
 	if errors.Is(err, authn.ErrNoToken) {
 		return hsm.Caller{}, azhttp.Reply{Status: http.StatusUnauthorized, Header: challenge}, nil
@@ -134,8 +136,12 @@ func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, a
 }
 
 func (h *Handler) fail(rq *azhttp.Request, err error) {
+	rq.W.Header().Del(regionHeader)
 	rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
 }
+
+// jsonType is the content type even of the challenge's empty body, as in the service.
+const jsonType = "application/json; charset=utf-8"
 
 // base is the HSM's URL as this client sees it, without a trailing slash.
 func (q *request) base() string { return "https://" + q.Host }

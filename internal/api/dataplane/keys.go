@@ -196,7 +196,7 @@ func (q *request) paging() (after string, limit int, err error) {
 	return string(b), limit, nil
 }
 
-// nextLink is the URL of the page after next, with the client's own query and a continuation.
+// nextLink is the URL of the following page: the client's own path and api-version, and a continuation.
 func (q *request) nextLink(next string, limit int) *string {
 	if next == "" {
 		return nil

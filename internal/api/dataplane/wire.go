@@ -24,22 +24,27 @@ func (b bytes64) MarshalJSON() ([]byte, error) {
 // strictURL refuses trailing bits, so that one value has one encoding.
 var strictURL = base64.RawURLEncoding.Strict()
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements json.Unmarshaler. It refuses padding, line ends and the other alphabet.
 func (b *bytes64) UnmarshalJSON(in []byte) error {
 	var s *string
-	if err := json.Unmarshal(in, &s); err != nil || s == nil {
-		return err
+	if json.Unmarshal(in, &s) != nil {
+		return errBytes
+	}
+	if s == nil {
+		return nil
 	}
 	if strings.ContainsAny(*s, "\r\n") {
-		return azhttp.Bad("A byte string is not valid base64url.")
+		return errBytes
 	}
 	out, err := strictURL.DecodeString(*s)
 	if err != nil {
-		return azhttp.Bad("A byte string is not valid base64url; use the URL alphabet without padding.")
+		return errBytes
 	}
 	*b = out
 	return nil
 }
+
+var errBytes = azhttp.Bad("byte strings are base64url text (RFC 4648 section 5) without padding.")
 
 type jsonWebKey struct {
 	Kid    string   `json:"kid"`
@@ -96,6 +101,9 @@ func (q *request) kid(n key.Name, v key.Version) string {
 
 func (q *request) bundle(b hsm.Bundle) keyBundle {
 	m := b.Meta
+	if m.Ops == nil {
+		m.Ops = []key.Op{} // clients expect a list
+	}
 	return keyBundle{Key: jsonWebKey{Kid: q.kid(m.Name, m.Version), Kty: string(m.Spec.Type), KeyOps: m.Ops, Crv: string(m.Spec.Curve),
 		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: wireAttributes(b), Tags: m.Tags, deletion: q.deletion(b)}
 }
