@@ -78,6 +78,10 @@ func putHSM(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	if strings.EqualFold(body.Properties.CreateMode, "recover") {
+		// The permission checked is that at the path, so the deleted HSM must be what the path names.
+		if old, err := q.h.cfg.Fleet.GetDeleted(q.Params["name"]); err == nil && !q.owns(old) {
+			return azhttp.Reply{}, q.notFound()
+		}
 		r, err := q.h.cfg.Fleet.Recover(q.Context(), q.Params["name"])
 		return q.written(r, err)
 	}

@@ -1,0 +1,85 @@
+package arm_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"redoubt/internal/cloud"
+	"redoubt/internal/hsmtest"
+)
+
+const contributor = hsmtest.Stranger
+
+// contributorOf makes the contributor a Contributor of one resource group, and nothing else.
+func contributorOf(t *testing.T, w *hsmtest.Web, group string) (token, sub string) {
+	t.Helper()
+	sub = w.Account.Subscription.ID
+	_, _, err := w.Cloud.CreateRoleAssignment(t.Context(), cloud.RoleAssignment{Name: hsmtest.NewGUID(), Scope: "/subscriptions/" + sub + "/resourceGroups/" + group,
+		Role: cloud.RoleContributor, PrincipalID: contributor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Token(contributor, hsmtest.Control), sub
+}
+
+const host = "management.azure.com"
+
+// TestRecoverByPathOfAnotherGroup: rights in one group do not reach the deleted HSM of another.
+func TestRecoverByPathOfAnotherGroup(t *testing.T) {
+	t.Parallel()
+	w := hsmtest.New(t).Serve()
+	token, sub := contributorOf(t, w, "mine")
+	w.Active("victim")
+	if _, err := w.Delete(t.Context(), "victim"); err != nil {
+		t.Fatal(err)
+	}
+	body := map[string]any{"location": "westus3", "properties": map[string]any{"createMode": "recover"}}
+	path := "/subscriptions/" + sub + "/resourceGroups/%s/providers/Microsoft.KeyVault/managedHSMs/victim?api-version=2024-11-01"
+	w.Do(hsmtest.Ask{Method: "PUT", Host: host, Path: strings.Replace(path, "%s", "mine", 1), Token: token, Body: body}).Want(http.StatusNotFound)
+	if _, err := w.GetDeleted("victim"); err != nil {
+		t.Fatalf("it is not deleted any more: %v", err)
+	}
+	w.Do(hsmtest.Ask{Method: "PUT", Host: host, Path: strings.Replace(path, "%s", "ContosoResourceGroup", 1), Token: token, Body: body}).Want(http.StatusForbidden)
+}
+
+// TestScopeByEscapedSlashes: a path whose segments hold escaped slashes can look as if it lay in a group
+// where the caller has rights. It must not lead anywhere else.
+func TestScopeByEscapedSlashes(t *testing.T) {
+	t.Parallel()
+	w := hsmtest.New(t).Serve()
+	token, sub := contributorOf(t, w, "mine")
+	w.Active("victim")
+	if _, _, err := w.Cloud.PutStorageAccount(t.Context(), cloud.StorageAccount{Subscription: sub, ResourceGroup: "ContosoResourceGroup", Name: "victimstore"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, fake := range []string{sub, sub + "%2FresourceGroups%2Fmine", sub + "%2fresourceGroups%2fmine%2f"} {
+		base := "/subscriptions/" + fake + "/resourceGroups/ContosoResourceGroup"
+		for _, a := range []hsmtest.Ask{
+			{Method: "GET", Path: base + "/providers/Microsoft.KeyVault/managedHSMs/victim"},
+			{Method: "PATCH", Path: base + "/providers/Microsoft.KeyVault/managedHSMs/victim", Body: `{"tags":{"a":"b"}}`},
+			{Method: "PUT", Path: base + "/providers/Microsoft.KeyVault/managedHSMs/victim", Body: `{"location":"westus3"}`},
+			{Method: "POST", Path: base + "/providers/Microsoft.Storage/storageAccounts/victimstore/listKeys"},
+			{Method: "POST", Path: base + "/providers/Microsoft.Storage/storageAccounts/victimstore/listKeys", Header: http.Header{"X-Http-Method": {"GET"}}},
+			{Method: "POST", Path: base + "/providers/Microsoft.Storage/storageAccounts/victimstore/regenerateKey", Body: `{"keyName":"key1"}`},
+			{Method: "PUT", Path: base + "/providers/Microsoft.Storage/storageAccounts/victimstore", Body: `{"location":"x"}`},
+			{Method: "PUT", Path: base + "/providers/Microsoft.Authorization/roleAssignments/" + hsmtest.NewGUID(),
+				Body: map[string]any{"properties": map[string]any{"principalId": contributor, "roleDefinitionId": cloud.RoleOwner}}},
+			{Method: "POST", Path: base + "/providers/Microsoft.KeyVault/managedHSMs/victim", Header: http.Header{"X-Http-Method": {"DELETE"}}},
+			{Method: "DELETE", Path: base},
+		} {
+			a.Host, a.Token = host, token
+			got := w.Do(a)
+			if got.Status < 400 && !(got.Status == http.StatusNoContent && fake != sub) {
+				t.Errorf("%s %s: %d %s", a.Method, a.Path, got.Status, got.Body)
+			}
+		}
+	}
+	r, err := w.Get("victim")
+	if err != nil || len(r.Tags) != 0 {
+		t.Errorf("the victim is %+v, %v", r, err)
+	}
+	if a, err := w.Cloud.StorageAccount(t.Context(), "victimstore"); err != nil || a.Location != "" {
+		t.Errorf("the victim's account is %+v, %v", a, err)
+	}
+}
