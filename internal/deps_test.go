@@ -47,7 +47,7 @@ blob/blobtest: blob
 unlock/passfile: unlock durable secret
 client: key
 cli: client securitydomain secret backup blob blob/dir blob/azblob durable seal audit key material
-drill: client securitydomain secret key audit
+drill: client securitydomain secret key audit durable
 `
 
 // unreachable says what must never be reached, even through others.

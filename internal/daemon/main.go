@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,8 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"redoubt/internal/drill"
 )
 
 // Main runs redoubtd with the process's arguments and returns its exit code.
@@ -93,37 +90,4 @@ func runDev(ctx context.Context, cfg DevConfig, out io.Writer) error {
 	fmt.Fprintf(out, "ready %s proxy=%s read=%s\n", d.names.origin("localhost"), d.Get("HTTPS_PROXY"), d.path("env.sh"))
 	<-ctx.Done()
 	return d.Close()
-}
-
-func drillCommand() *cobra.Command {
-	var o drill.Options
-	var verbose bool
-	c := &cobra.Command{Use: "drill", Short: "Rehearse the whole disaster-recovery procedure on throwaway HSMs and prove what came back",
-		Long: `Rehearse the whole disaster-recovery procedure: make an HSM with keys of every type, back it up,
-destroy and purge it, rebuild it in another region from its security domain, a quorum of wrapping keys
-and its last backup, and prove that every key, version, attribute, tag and role assignment is back.
-
-Everything happens in a temporary folder on loopback. The exit code is 0 only if every proof held.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			o.Out, o.Start = c.OutOrStdout(), startDrillCloud(logger(c.ErrOrStderr(), verbose))
-			return drill.Run(c.Context(), o)
-		}}
-	f := c.Flags()
-	f.IntVar(&o.Keys, "keys", 100, "number of keys to make")
-	f.StringVar(&o.Report, "report", "drill-report.json", "where to write the report")
-	f.BoolVar(&o.Keep, "keep", false, "leave the dev cloud's folder for inspection")
-	f.BoolVarP(&verbose, "verbose", "v", false, "log the dev cloud's refusals")
-	return c
-}
-
-// startDrillCloud gives the drill a dev cloud of its own in a folder.
-func startDrillCloud(log *slog.Logger) func(ctx context.Context, dir string) (drill.Cloud, error) {
-	return func(ctx context.Context, dir string) (drill.Cloud, error) {
-		d, err := StartDev(ctx, DevConfig{Dir: dir, RestorePointMaxAge: 30 * time.Minute, Log: log})
-		if err != nil {
-			return drill.Cloud{}, errors.Join(errors.New("start the dev cloud"), err)
-		}
-		return drill.Cloud{Env: d.Get, Close: d.Close}, nil
-	}
 }

@@ -1,0 +1,175 @@
+package drill
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// How often a step that takes long says how far it is.
+const (
+	barEvery  = 100 * time.Millisecond // on a terminal, over the same line
+	lineEvery = 10 * time.Second       // elsewhere, in lines
+	barWidth  = 28
+)
+
+// printer writes what happens as it happens: on a terminal with a progress bar for the step under way,
+// elsewhere in plain lines only.
+type printer struct {
+	start    time.Time
+	terminal bool
+
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func newPrinter(out io.Writer) *printer {
+	p := &printer{start: time.Now(), out: out}
+	if f, ok := out.(*os.File); ok {
+		p.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	return p
+}
+
+func (p *printer) since() time.Duration { return time.Since(p.start) }
+
+// line prints one line. Errors of the output are not the drill's: the report tells the same.
+func (p *printer) line(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	_, _ = fmt.Fprintf(p.out, format+"\n", args...)
+}
+
+// clear removes a bar; the caller holds mu.
+func (p *printer) clear() {
+	if p.terminal {
+		_, _ = io.WriteString(p.out, "\r\x1b[K")
+	}
+}
+
+// step is a step under way. Its methods may be called from any goroutine.
+type step struct {
+	title string
+	total atomic.Int64
+	done  atomic.Int64
+
+	mu     sync.Mutex
+	detail string
+}
+
+// expect says how many units of work there are; add reports some as done.
+func (s *step) expect(n int) { s.total.Store(int64(n)) }
+func (s *step) add(n int)    { s.done.Add(int64(n)) }
+
+// note says what the step did, for its line and for the report.
+func (s *step) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detail = fmt.Sprintf(format, args...)
+}
+
+func (s *step) noted() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.detail
+}
+
+// watch shows the progress of s until stop is called.
+func (p *printer) watch(s *step) (stop func()) {
+	every := lineEvery
+	if p.terminal {
+		every = barEvery
+		p.bar(s)
+	}
+	end := make(chan struct{})
+	var w sync.WaitGroup
+	w.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if p.terminal {
+					p.bar(s)
+				} else if total := s.total.Load(); total > 0 {
+					p.line("[%7.2fs]          ... %s: %d of %d", p.since().Seconds(), s.title, s.done.Load(), total)
+				}
+			case <-end:
+				return
+			}
+		}
+	})
+	return func() { close(end); w.Wait() }
+}
+
+func (p *printer) bar(s *step) {
+	text := fmt.Sprintf("[%7.2fs]          %s", p.since().Seconds(), s.title)
+	if total := s.total.Load(); total > 0 {
+		done := min(s.done.Load(), total)
+		full := int(done * barWidth / total)
+		text += fmt.Sprintf(" [%s%s] %d/%d", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done, total)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	_, _ = io.WriteString(p.out, text)
+}
+
+// ended prints the line of a step.
+func (p *printer) ended(r *Step) {
+	text := r.Title
+	if r.Detail != "" {
+		text += ": " + r.Detail
+	}
+	if r.Error != "" {
+		text += ": FAILED: " + r.Error
+	}
+	p.line("[%7.2fs] %7.2fs %s", p.since().Seconds(), r.Seconds, text)
+}
+
+// summary prints what was proved and what was measured.
+func (p *printer) summary(r *Report) {
+	p.line("\nProofs")
+	for _, q := range r.Proofs {
+		p.line("  %-11s %6d  %s", strings.ToUpper(q.Outcome), q.Checked, q.Title)
+		for _, text := range q.Details {
+			p.line("                        %s", text)
+		}
+	}
+	p.line("")
+	if m := r.Measured; m.RecoverySeconds > 0 {
+		p.line("Recovery time:  %.2f s from the loss of the source to the last proof; %.2f s from the new HSM's creation to its restored state", m.RecoverySeconds, m.RebuildSeconds)
+		p.line("Recovery point: the backup was %.2f s old at the disaster; the %d writes after it are gone, and nothing else", m.RecoveryPointSeconds, m.WritesAfterBackup)
+	}
+	p.line("Total:          %.2f s, peak memory %.0f MiB", r.Seconds, float64(r.PeakMemoryBytes)/(1<<20))
+	switch {
+	case r.Outcome == outcomePassed:
+		p.line("PASSED: all %d proofs held", len(r.Proofs))
+	default:
+		p.line("%s: %s", strings.ToUpper(r.Outcome), r.Error)
+	}
+}
+
+// step runs one step of the procedure, prints it and enters it into the report.
+func (d *drill) step(name, title string, do func(*step) error) error {
+	s := &step{title: title}
+	began := time.Now()
+	stop := d.out.watch(s)
+	err := do(s)
+	stop()
+	r := Step{Name: name, Title: title, StartSeconds: seconds(began.Sub(d.out.start)), Seconds: seconds(time.Since(began)), Detail: s.noted()}
+	if err != nil {
+		r.Error = err.Error()
+		err = fmt.Errorf("%s: %w", title, err)
+	}
+	d.report.Steps = append(d.report.Steps, r)
+	d.out.ended(&r)
+	return err
+}
