@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"redoubt/internal/key"
 	"redoubt/internal/rbac"
 	"redoubt/internal/securitydomain"
+	"redoubt/internal/store/bolt"
 )
 
 // TestDisaster is the whole procedure: a used HSM is backed up and destroyed, and comes back on a new one.
@@ -229,4 +231,31 @@ func TestRestorePointReread(t *testing.T) {
 		r.succeed(r.StartRestore(ctx, admin, Target{URI: backupURI, UseIdentity: true}, s.folder))
 		r.sound()
 	})
+}
+
+// TestRecoveryOnDisk is the recovering half of the procedure on the store that servers use.
+func TestRecoveryOnDisk(t *testing.T) {
+	t.Parallel()
+	s := wideSite.get(t)
+	db := must[*bolt.Store](t)(bolt.Open(filepath.Join(t.TempDir(), "store.db"), bolt.Options{Create: true}))
+	t.Cleanup(func() { db.Close() })
+	r := newDROn(t, db)
+	t.Cleanup(r.stop) // before the store closes
+	r.giveExchangeKey(sharedExchangeKey())
+	must[DomainStatus](t)(r.UploadDomain(t.Context(), admin, s.blob))
+	s.mount(r)
+	r.fill("dst-")
+	r.succeed(r.StartBackup(t.Context(), admin, sasTarget(otherURI)))
+	r.succeed(r.StartRestore(t.Context(), admin, sasTarget(backupURI), s.folder))
+	sameInventory(t, r.inventory(), s.inventory)
+	r.restart()
+	sameInventory(t, r.inventory(), s.inventory)
+	r.sound()
+	r.stop()
+	if err := Destroy(t.Context(), r.cfg); err != nil {
+		t.Error(err)
+	}
+	if left := r.raw(); len(left) > 0 {
+		t.Errorf("left of a destroyed HSM: %d records", len(left))
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"redoubt/internal/secret"
 	"redoubt/internal/securitydomain"
 	"redoubt/internal/store"
+	"redoubt/internal/store/mem"
 	"redoubt/internal/store/storetest"
 )
 
@@ -111,7 +112,12 @@ func (c addressed) URL() string { return c.uri }
 // The options change its configuration before it is opened with it.
 func newDR(t testing.TB, options ...func(*testHSM)) *testHSM {
 	t.Helper()
-	r := newProvisionedHSM(t)
+	return newDROn(t, mem.New(), options...)
+}
+
+func newDROn(t testing.TB, below store.Store, options ...func(*testHSM)) *testHSM {
+	t.Helper()
+	r := newTestHSMOn(t, below)
 	r.cfg.Store = quietSequencer{r.faults, r.below}
 	r.cfg.OpenContainer = func(_ context.Context, q ContainerRequest) (blob.Container, error) {
 		return addressed{r.container(q.URI), q.URI}, nil
