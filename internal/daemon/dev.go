@@ -116,7 +116,7 @@ func loopbackOnly(addr string) error {
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w", addr, err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !isLoopback(host) {
 		return fmt.Errorf("--listen %s: a dev cloud listens on loopback only (127.0.0.1 or ::1)", addr)
 	}
 	return nil

@@ -61,11 +61,14 @@ func (d *Dev) Env() []Variable {
 	}, d.identityVariables()...)
 }
 
+// shellQuote makes s one word of a POSIX shell, whatever it holds.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
 func (d *Dev) writeEnv() error {
 	var b strings.Builder
-	b.WriteString("# Written by redoubtd dev. Read it with:  . " + d.path("env.sh") + "\n")
+	b.WriteString("# Written by redoubtd dev. Read it with the shell's dot command.\n") // no path here: it could hold a line break
 	for _, v := range d.Env() {
-		fmt.Fprintf(&b, "export %s='%s'\n", v.Name, strings.ReplaceAll(v.Value, "'", `'\''`))
+		fmt.Fprintf(&b, "export %s=%s\n", v.Name, shellQuote(v.Value))
 	}
 	return durable.WriteFile(d.path("env.sh"), []byte(b.String()), 0o600)
 }

@@ -66,12 +66,21 @@ func (d *Dev) serve(tlsL, proxyL net.Listener) {
 	d.work.Go(func() { p.accept(proxyL) })
 }
 
-// accept serves proxy connections until the listener closes.
+// acceptPause is how long the proxy waits after a connection could not be accepted.
+const acceptPause = 50 * time.Millisecond
+
+// accept serves proxy connections until the listener closes. Any other failure passes (the process is out
+// of file descriptors, say): whoever brings it about must not end the proxy for everybody.
 func (p *proxy) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil {
+			p.log.Error("the proxy could not accept a connection", "error", err)
+			time.Sleep(acceptPause)
+			continue
 		}
 		go p.serve(c) // ends by itself: every step has a deadline
 	}
@@ -134,19 +143,25 @@ func (d *Dev) storageFront(dp *dispatch) error {
 	return nil
 }
 
-// forward hands storage requests to another blob service, host name and signature untouched. The
-// endpoint is the operator's own choice, so its certificate (an emulator's, usually) is not checked.
+// forward hands storage requests to another blob service, host name and signature untouched. On loopback
+// that is an emulator with a certificate of its own making, which is not checked; anywhere else it is,
+// because what is sent there carries shared access signatures and tokens.
 func forward(u *url.URL, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = u.Scheme, u.Host, r.In.Host
 		},
-		Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, IdleConnTimeout: 30 * time.Second},
+		Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: isLoopback(u.Hostname()), MinVersion: tls.VersionTLS12}, IdleConnTimeout: 30 * time.Second},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.ErrorContext(r.Context(), "the blob endpoint did not answer", "endpoint", u.Host)
 			http.Error(w, "the blob endpoint behind this dev cloud did not answer", http.StatusBadGateway)
 		},
 	}
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (d *Dev) devicesAndControl(dp *dispatch) error {
