@@ -84,8 +84,21 @@ func (v *backupVerify) run(ctx context.Context, a *app) error {
 		return fmt.Errorf("backup %s: %w", v.folder, err)
 	}
 	return a.print(verified{Folder: m.Folder, Proved: m.Trust().String(), DomainID: m.DomainID, HSMName: m.HSMName, HSMID: m.HSMID, Time: m.Time,
-		Age: a.now().Sub(m.Time).Round(time.Minute).String(), Sequence: m.Sequence, Records: m.Records, Bytes: m.Bytes, Blocks: len(m.Blocks), Audit: m.AuditHead},
+		Age: age(a.now().Sub(m.Time)), Sequence: m.Sequence, Records: m.Records, Bytes: m.Bytes, Blocks: len(m.Blocks), Audit: m.AuditHead},
 		"folder", "proved", "domainId", "hsmName", "time", "records")
+}
+
+// age is a duration as people say it.
+func age(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "in the future: check the clocks"
+	case d < 2*time.Hour:
+		return plural(int(d.Minutes()), "minute")
+	case d < 48*time.Hour:
+		return plural(int(d.Hours()), "hour")
+	}
+	return plural(int(d.Hours()/24), "day")
 }
 
 func (v *backupVerify) anchor(a *app) (backup.Anchor, error) {

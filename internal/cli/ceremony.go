@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,10 @@ func (c *ceremony) prepare() (err error) {
 	}
 	if c.exchange, err = securitydomain.ParseExchangeCertificate(text); err != nil {
 		return advise(fmt.Errorf("%s: %w", c.exchangeFile, err), "Use the file that security-domain init-recovery wrote for the new HSM.")
+	}
+	if slices.Contains(c.summary.Thumbprints, c.exchange.X5TS256) {
+		return advise(fmt.Errorf("%s is the certificate of a holder of this security domain, not an exchange key", c.exchangeFile),
+			"Use the file that security-domain init-recovery wrote for the new HSM.")
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -70,7 +71,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 }
 
 func (a *app) root() *cobra.Command {
-	root := &cobra.Command{Use: "redoubt", Short: "Operate Managed HSMs and carry their security domains", SilenceErrors: true, SilenceUsage: true,
+	root := &cobra.Command{Use: "redoubt", Short: "Operate Managed HSMs and carry their security domains", SilenceErrors: true, SilenceUsage: true, Version: version(),
 		Long: `redoubt operates Managed HSMs, of Redoubt and of Azure, with the verbs and flags of "az keyvault":
 write "redoubt" where a runbook has "az keyvault".
 
@@ -90,6 +91,14 @@ These verbs need no network: security-domain keygen, inspect, restore-blob; back
 	root.AddCommand(a.securityDomain(), a.backup(), a.restore(), a.key(), a.role(), a.audit(),
 		a.createHSM(), a.showHSM(), a.listHSMs(), a.updateHSM(), a.deleteHSM(), a.recoverHSM(), a.purgeHSM(), a.listDeletedHSMs())
 	return root
+}
+
+// version is what the build says about itself.
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "unknown"
 }
 
 // group is a noun with verbs below it.

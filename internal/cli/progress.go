@@ -36,8 +36,12 @@ func (a *app) progress(what string) *progress {
 // say shows a state in words.
 func (p *progress) say(state string) { p.draw(p.what+": "+oneLine(state), state != p.last, state) }
 
-// count shows done of total as a bar; the total may be 0.
+// count shows done of total as a bar; the total may be 0. Without a terminal, work that takes less than
+// lineEvery shows nothing.
 func (p *progress) count(done, total int64) {
+	if p.drawn.IsZero() && !p.a.terminal {
+		p.drawn = p.started
+	}
 	filled := barWidth
 	if total > 0 {
 		filled = int(min(done, total) * barWidth / total)
