@@ -80,7 +80,7 @@ func split(raw string) (header, claims, error) {
 	var h header
 	b, err := decode(parts[0])
 	if err == nil {
-		err = json.Unmarshal(b, &h)
+		err = exactly(b, &h, headerNames)
 	}
 	switch {
 	case err != nil:
@@ -102,10 +102,36 @@ func decode(s string) ([]byte, error) { return base64.RawURLEncoding.Strict().De
 
 func parseClaims(payload []byte) (claims, error) {
 	var c claims
-	if err := json.Unmarshal(payload, &c); err != nil {
+	if err := exactly(payload, &c, claimNames); err != nil {
 		return claims{}, fmt.Errorf("%w: its claims cannot be read", ErrBadToken)
 	}
 	return c, nil
+}
+
+var (
+	headerNames = []string{"alg", "kid", "crit"}
+	claimNames  = []string{"iss", "aud", "sub", "exp", "nbf", "tid", "oid", "appid", "azp", "upn", "unique_name", "preferred_username", "name", "idtyp", "groups"}
+)
+
+// exactly decodes the members of these names and no others. Names in JWTs are case-sensitive (RFC 7519,
+// section 4), which encoding/json is not: to it a claim "OID", which an issuer may let a user choose, would
+// do for "oid".
+func exactly(b []byte, into any, names []string) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(b, &all); err != nil {
+		return err
+	}
+	known := make(map[string]json.RawMessage, len(names))
+	for _, n := range names {
+		if v, ok := all[n]; ok {
+			known[n] = v
+		}
+	}
+	b, err := json.Marshal(known)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
 }
 
 // audience is a string or a list of strings (RFC 7519, 4.1.3).

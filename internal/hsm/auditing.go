@@ -55,8 +55,10 @@ func (h *HSM) systemEntry(operation, domainID string, err error, details map[str
 	return e
 }
 
-func (h *HSM) enqueue(e audit.Entry) {
-	if e.Result == "Denied" {
+// enqueue has e written by the sequencer. What the guard did not admit is limited, whatever the reason: a
+// caller without any role can bring it about as often as they like.
+func (h *HSM) enqueue(e audit.Entry, admitted bool) {
+	if e.Result == "Denied" || !admitted {
 		suppressed, ok := h.denied.allow(e.Time)
 		if !ok {
 			return
@@ -181,7 +183,7 @@ func (h *HSM) finishAudit() {
 	h.checkpoint()
 }
 
-// deniedLimit keeps refused requests from filling the disk: a burst of 200, then 20 a second.
+// deniedLimit keeps requests that were not admitted from filling the disk: a burst of 200, then 20 a second.
 type deniedLimit struct {
 	mu         sync.Mutex
 	tokens     float64

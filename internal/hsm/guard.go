@@ -14,15 +14,16 @@ import (
 // call is one admitted operation. begin makes it, end closes it; between them v is the state of the
 // device the operation works on.
 type call struct {
-	h       *HSM
-	op      Operation
-	who     Caller
-	scope   rbac.Scope
-	owner   string // object id that is admitted whatever its roles (who started a job), or empty
-	started time.Time
-	v       view
-	audited bool              // the audit entry was committed with the change
-	details map[string]string // for the audit entry; never secrets
+	h        *HSM
+	op       Operation
+	who      Caller
+	scope    rbac.Scope
+	owner    string // object id that is admitted whatever its roles (who started a job), or empty
+	started  time.Time
+	v        view
+	admitted bool              // the guard let it pass: before that anybody may have made it
+	audited  bool              // the audit entry was committed with the change
+	details  map[string]string // for the audit entry; never secrets
 }
 
 // view is the device at one revision, with the root that opens its content.
@@ -51,6 +52,7 @@ func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rb
 		c.end(&err)
 		return nil, err
 	}
+	c.admitted = true
 	return c, nil
 }
 
@@ -94,7 +96,7 @@ func (c *call) end(err *error) {
 	if c.audited && *err == nil {
 		return
 	}
-	c.h.enqueue(c.entry(*err))
+	c.h.enqueue(c.entry(*err), c.admitted)
 }
 
 // change is what a mutation wants written. dev, when set, replaces the device record.
