@@ -93,4 +93,3 @@ func TestKeysAndRoles(t *testing.T) {
 	run(t, w, nil, "role", "assignment", "create", "--hsm-name", "contoso", "--scope", "/keys", "--role", "King", "--assignee", oid).want(t, 1, `no role "King"`)
 	run(t, w, nil, "role", "assignment", "create", "--hsm-name", "contoso", "--scope", "/keys", "--role", "x", "--assignee", "alice@contoso.com").want(t, 2, "not an object id")
 }
-

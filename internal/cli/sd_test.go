@@ -199,4 +199,3 @@ func TestUpload(t *testing.T) {
 		t.Errorf("sent %v", w.seen)
 	}
 }
-

@@ -74,4 +74,3 @@ func TestRestoreStart(t *testing.T) {
 		run(t, w, nil, append(base, flag, "k", "-o", "table")...).want(t, 0, "Succeeded", "1 key")
 	}
 }
-

@@ -97,4 +97,3 @@ func (r result) want(t *testing.T, code int, parts ...string) {
 		t.Errorf("a secret was printed:\n%s%s", r.out, r.err)
 	}
 }
-
