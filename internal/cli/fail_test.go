@@ -23,8 +23,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	run(t, &wire{}, map[string]string{"AZURE_TENANT_ID": ""}, list...).want(t, 1, "AZURE_TENANT_ID", "az login")
 	run(t, &wire{}, nil, append(list, "--auth", "magic")...).want(t, 1, "magic")
 	run(t, &wire{}, nil, "key", "list", "--hsm-name", "a.b").want(t, 1, "not a managed HSM name")
-	elsewhere := &wire{routes: map[string]http.HandlerFunc{"GET contoso.example.com/keys": says(404, "<html>")}}
-	run(t, elsewhere, nil, "key", "list", "--hsm-name", "contoso", "--suffix", "example.com").want(t, 1, "did not ask for a sign-in")
+	elsewhere := &wire{routes: map[string]http.HandlerFunc{"GET contoso.example.com/keys": says(200, "<html>")}}
+	run(t, elsewhere, nil, "key", "list", "--hsm-name", "contoso", "--suffix", "example.com").want(t, 1, "did not ask for a sign-in", "--suffix")
+	unknown := &wire{routes: map[string]http.HandlerFunc{"GET contoso.example.com/keys": says(404, `{"error":{"code":"ResourceNotFound","message":"no such HSM"}}`)}}
+	run(t, unknown, nil, "key", "list", "--hsm-name", "contoso", "--suffix", "example.com").want(t, 3, "(ResourceNotFound) no such HSM")
 	run(t, &wire{}, nil).want(t, 0, "Available Commands")
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -130,8 +130,11 @@ func (e *endpoint) authorized(ctx context.Context, q request) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
+		if r.status >= 400 && r.status != http.StatusUnauthorized {
+			return reply{}, parseError(r.status, r.header, r.body) // such as: there is no such HSM
+		}
 		if r.status != http.StatusUnauthorized {
-			return reply{}, fmt.Errorf("%s did not ask for a sign-in (it answered %d); is it a managed HSM?", e.host, r.status)
+			return reply{}, fmt.Errorf("%w: %s did not ask for a sign-in (it answered %d); is it a managed HSM?", ErrChallenge, e.host, r.status)
 		}
 		if _, err := e.aud.challenge(e.host, r.header); err != nil {
 			return reply{}, err
