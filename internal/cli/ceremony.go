@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -120,7 +121,7 @@ func (c *ceremony) match() error {
 }
 
 // blob opens the security domain and encrypts it for the exchange key.
-func (c *ceremony) blob(a *app) ([]byte, error) {
+func (c *ceremony) blob(ctx context.Context, a *app) ([]byte, error) {
 	passwords, err := c.readPasswords()
 	if err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (c *ceremony) blob(a *app) ([]byte, error) {
 		if i < len(passwords) {
 			password = passwords[i]
 		}
-		k, err := h.load(a, password)
+		k, err := h.load(ctx, a, password)
 		if err != nil {
 			return nil, err
 		}
@@ -181,14 +182,14 @@ func (c *ceremony) readPasswords() ([]secret.Bytes, error) {
 }
 
 // load reads the private key, asking for its password if it needs one that was not given.
-func (h holderKey) load(a *app, password secret.Bytes) (securitydomain.WrappingKey, error) {
+func (h holderKey) load(ctx context.Context, a *app, password secret.Bytes) (securitydomain.WrappingKey, error) {
 	text, err := readFile("private key", h.path)
 	if err != nil {
 		return securitydomain.WrappingKey{}, err
 	}
 	defer clear(text)
 	if password.Len() == 0 && bytes.Contains(text, []byte("ENCRYPTED")) {
-		if password, err = a.prompt("Password for " + h.path); err != nil {
+		if password, err = a.prompt(ctx, "Password for "+h.path); err != nil {
 			return securitydomain.WrappingKey{}, advise(fmt.Errorf("%s is encrypted: %w", h.path, err), "Use --passwords-file with one line for each key.")
 		}
 		defer password.Wipe()

@@ -45,9 +45,9 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	now      func() time.Time
-	terminal bool                                     // standard error is a terminal
-	prompt   func(label string) (secret.Bytes, error) // asks for a password without echo
-	http     *http.Client                             // nil: the usual one
+	terminal bool                                                          // standard error is a terminal
+	prompt   func(ctx context.Context, label string) (secret.Bytes, error) // asks for a password without echo
+	http     *http.Client                                                  // nil: the usual one
 
 	began bool // a verb has started: later errors are not errors of use
 	global

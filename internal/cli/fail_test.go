@@ -58,7 +58,7 @@ func TestPrompts(t *testing.T) {
 	dir := t.TempDir()
 	make := func(answers ...string) (int, string) {
 		var out, errs bytes.Buffer
-		a := &app{in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }, now: time.Now, prompt: func(string) (secret.Bytes, error) {
+		a := &app{in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }, now: time.Now, prompt: func(context.Context, string) (secret.Bytes, error) {
 			if len(answers) == 0 {
 				return secret.Bytes{}, errors.New("asked too often")
 			}

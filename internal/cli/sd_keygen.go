@@ -28,7 +28,7 @@ certificate that carries its public half. Offline. Existing files are never over
 Each key is put under a password, which is asked for on the terminal, or read from --passwords-file (one line for
 each key). With --no-passwords the keys lie in the clear, mode 0600: then the medium they are on is the protection.
 
-Give the .cer files to security-domain download, and each holder one .key file with its .cer file.`, func(context.Context) error { return k.run(a) })
+Give the .cer files to security-domain download, and each holder one .key file with its .cer file.`, func(ctx context.Context) error { return k.run(ctx, a) })
 	f := c.Flags()
 	f.IntVar(&k.count, "count", 3, "number of holders, 3 to 10")
 	f.IntVar(&k.bits, "bits", 3072, "size of the RSA keys: 2048, 3072 or 4096")
@@ -48,7 +48,7 @@ type pair struct {
 	Thumbprint  string `json:"x5t#S256"`
 }
 
-func (k keygen) run(a *app) error {
+func (k keygen) run(ctx context.Context, a *app) error {
 	if k.count < securitydomain.MinCertificates || k.count > securitydomain.MaxCertificates {
 		return wrongUse("--count %d: a security domain has 3 to 10 holders", k.count)
 	}
@@ -63,7 +63,7 @@ func (k keygen) run(a *app) error {
 			return err
 		}
 	}
-	passwords, err := k.askPasswords(a, pairs)
+	passwords, err := k.askPasswords(ctx, a, pairs)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (k keygen) run(a *app) error {
 }
 
 // askPasswords returns a password for each key, or nil for --no-passwords.
-func (k keygen) askPasswords(a *app, pairs []pair) ([]secret.Bytes, error) {
+func (k keygen) askPasswords(ctx context.Context, a *app, pairs []pair) ([]secret.Bytes, error) {
 	if k.plain {
 		return nil, nil
 	}
@@ -109,7 +109,7 @@ func (k keygen) askPasswords(a *app, pairs []pair) ([]secret.Bytes, error) {
 	}
 	var all []secret.Bytes
 	for _, p := range pairs {
-		one, err := a.newPassword(p.Key)
+		one, err := a.newPassword(ctx, p.Key)
 		if err != nil {
 			wipeAll(all)
 			return nil, err
@@ -120,12 +120,12 @@ func (k keygen) askPasswords(a *app, pairs []pair) ([]secret.Bytes, error) {
 }
 
 // newPassword asks twice.
-func (a *app) newPassword(key string) (secret.Bytes, error) {
-	first, err := a.prompt("Password for " + key)
+func (a *app) newPassword(ctx context.Context, key string) (secret.Bytes, error) {
+	first, err := a.prompt(ctx, "Password for "+key)
 	if err != nil {
 		return first, advise(err, "Use --passwords-file, or --no-passwords.")
 	}
-	second, err := a.prompt("Once more")
+	second, err := a.prompt(ctx, "Once more")
 	defer second.Wipe()
 	if err == nil && first.Len() == 0 {
 		err = errors.New("the password is empty; use --no-passwords for keys without passwords")

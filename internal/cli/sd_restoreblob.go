@@ -18,7 +18,7 @@ Before any private key is read the quorum is checked. The restore blob is writte
 and never over an existing file. Compare the exchange key's thumbprint with the one in the new HSM's status, and
 the domain id with the one you keep with the file, on a second channel.
 
-With --dry-run no private key is read and nothing is written; the transcript goes to standard output.`, func(context.Context) error {
+With --dry-run no private key is read and nothing is written; the transcript goes to standard output.`, func(ctx context.Context) error {
 		if err := checkAbsent("restore blob", out); err != nil && !dry {
 			return err
 		}
@@ -30,7 +30,7 @@ With --dry-run no private key is read and nothing is written; the transcript goe
 			fmt.Fprintf(a.out, "Restore blob: %s\n  not written (dry run)\n", out)
 			return nil
 		}
-		blob, err := c.blob(a)
+		blob, err := c.blob(ctx, a)
 		if err != nil {
 			return err
 		}

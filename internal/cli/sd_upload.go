@@ -50,7 +50,7 @@ func (u *upload) run(ctx context.Context, a *app) error {
 	if u.expect != "" && u.isBlob && u.noWait {
 		return wrongUse("--expect-domain with a restore blob needs the HSM's answer: leave out --no-wait")
 	}
-	blob, thumbprint, err := u.read(a)
+	blob, thumbprint, err := u.read(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (u *upload) run(ctx context.Context, a *app) error {
 }
 
 // read returns the restore blob and the thumbprint of the exchange key it is for.
-func (u *upload) read(a *app) (blob []byte, thumbprint string, err error) {
+func (u *upload) read(ctx context.Context, a *app) (blob []byte, thumbprint string, err error) {
 	if u.isBlob {
 		if blob, err = readFile("restore blob", u.sdFile); err != nil {
 			return nil, "", err
@@ -105,7 +105,7 @@ func (u *upload) read(a *app) (blob []byte, thumbprint string, err error) {
 		return nil, "", fmt.Errorf("%w: %s holds %s, not %s; nothing was sent", errWrongDomain, u.sdFile, domainName(id), u.expect)
 	}
 	a.note("%s", strings.TrimSuffix(u.transcript(a), "\n"))
-	blob, err = u.blob(a)
+	blob, err = u.blob(ctx, a)
 	return blob, u.exchange.X5TS256, err
 }
 

@@ -75,7 +75,7 @@ func runWith(t *testing.T, ctx context.Context, w *wire, env map[string]string, 
 	}
 	var out, errs bytes.Buffer
 	a := &app{in: strings.NewReader(stdin), out: &out, err: &errs, getenv: func(n string) string { return all[n] }, now: time.Now,
-		prompt: func(string) (secret.Bytes, error) { return secret.Bytes{}, errNoTerminal }}
+		prompt: func(context.Context, string) (secret.Bytes, error) { return secret.Bytes{}, errNoTerminal }}
 	if w != nil {
 		w.t, a.http = t, &http.Client{Transport: w}
 	}
