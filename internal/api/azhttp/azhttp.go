@@ -167,9 +167,13 @@ type errorBody struct {
 }
 
 type errorDetail struct {
-	Code    string       `json:"code"`
-	Message string       `json:"message"`
-	Inner   *errorDetail `json:"innererror,omitempty"`
+	Code    string      `json:"code"`
+	Message string      `json:"message"`
+	Inner   *innerError `json:"innererror,omitempty"`
+}
+
+type innerError struct {
+	Code string `json:"code"`
 }
 
 // Fail writes err through the error table. Causes of server errors are logged with the request id, never
@@ -181,7 +185,7 @@ func (rq *Request) Fail(log *slog.Logger, err error, suffix string) {
 	}
 	d := errorDetail{Code: p.Code, Message: p.Message + suffix}
 	if p.Inner != "" {
-		d.Inner = &errorDetail{Code: p.Inner}
+		d.Inner = &innerError{p.Inner}
 	}
 	rp := Reply{Status: p.Status, Body: errorBody{d}}
 	if p.Status == http.StatusServiceUnavailable {

@@ -233,7 +233,7 @@ func TestFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	rq.Fail(slog.New(slog.DiscardHandler), hsm.ErrBusy, " (Activity ID: "+rq.ID+")")
-	want := `{"error":{"code":"Conflict","message":"another backup or restore is running (Activity ID: ` + rq.ID + `)","innererror":{"code":"OperationInProgress","message":""}}}`
+	want := `{"error":{"code":"Conflict","message":"another backup or restore is running (Activity ID: ` + rq.ID + `)","innererror":{"code":"OperationInProgress"}}}`
 	if w.Code != 409 || w.Body.String() != want {
 		t.Errorf("%d %s, want %s", w.Code, w.Body, want)
 	}
