@@ -40,6 +40,8 @@ type Options struct {
 	// Tool is the path of the operator's tool for the offline step; without it the step is done by the same
 	// code in this process.
 	Tool string
+	// TempDir is where the drill makes its folder; empty: where the system keeps temporary files.
+	TempDir string
 
 	// TestOnlyTamper, when set, changes the rebuilt HSM before it is looked at: a test shows with it that the
 	// proofs notice.
@@ -109,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := checkReportPath(o.Report); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "redoubt-drill-")
+	dir, err := os.MkdirTemp(o.TempDir, "redoubt-drill-")
 	if err != nil {
 		return fmt.Errorf("make a temporary folder: %w", err)
 	}

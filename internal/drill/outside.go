@@ -41,6 +41,8 @@ func publicKey(k client.JWK) (crypto.PublicKey, error) {
 
 var hashes = map[string]crypto.Hash{"256": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}
 
+var curveAlgorithms = map[string]elliptic.Curve{"ES256": elliptic.P256(), "ES384": elliptic.P384(), "ES512": elliptic.P521()}
+
 // verifyOutside checks a signature of a digest under a public key; the error says what is wrong with it.
 func verifyOutside(public crypto.PublicKey, alg string, digest, signature []byte) error {
 	h := hashes[alg[max(0, len(alg)-3):]]
@@ -55,6 +57,9 @@ func verifyOutside(public crypto.PublicKey, alg string, digest, signature []byte
 			return rsa.VerifyPSS(k, h, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		}
 	case *ecdsa.PublicKey:
+		if curveAlgorithms[alg] != k.Curve {
+			break
+		}
 		size := (k.Curve.Params().BitSize + 7) / 8
 		if len(signature) != 2*size {
 			return fmt.Errorf("the signature has %d bytes, not %d", len(signature), 2*size)

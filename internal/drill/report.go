@@ -106,7 +106,7 @@ func (r *Report) end(ctx context.Context, err error, took time.Duration) {
 		r.Outcome, r.Error = outcomeFailed, err.Error()
 	}
 	if err != nil && ctx.Err() != nil {
-		r.Outcome, r.Error = outcomeInterrupted, "interrupted; everything was cleaned up"
+		r.Outcome, r.Error = outcomeInterrupted, "interrupted: "+context.Cause(ctx).Error()
 	}
 }
 
