@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -91,6 +92,17 @@ func equalsFilter(filter, name string) (value string, ok bool) {
 	return "", false
 }
 
+// callFilter reads one term "name('value')" out of an OData filter.
+func callFilter(filter, name string) (value string, ok bool) {
+	for term := range strings.SplitSeq(filter, " and ") {
+		t := strings.TrimSpace(term)
+		if len(t) > len(name) && strings.EqualFold(t[:len(name)], name) {
+			return strings.Trim(t[len(name):], "(') "), true
+		}
+	}
+	return "", false
+}
+
 func wireRoleAssignment(a cloud.RoleAssignment) map[string]any {
 	scope := a.Scope
 	if segs := strings.Split(scope, "/"); len(segs) >= 3 && strings.EqualFold(segs[1], "subscriptions") {
@@ -108,6 +120,9 @@ func listRoleAssignments(q *request) (azhttp.Reply, error) {
 	}
 	filter := q.URL.Query().Get("$filter")
 	principal, byPrincipal := equalsFilter(filter, "principalId")
+	if assigned, ok := callFilter(filter, "assignedTo"); ok { // without groups, being assigned is being the principal
+		principal, byPrincipal = assigned, true
+	}
 	atScope := strings.Contains(strings.ToLower(filter), "atscope()")
 	var out []map[string]any
 	for _, a := range all {
@@ -153,8 +168,11 @@ func putRoleAssignment(q *request) (azhttp.Reply, error) {
 
 func deleteRoleAssignment(q *request) (azhttp.Reply, error) {
 	a, err := q.h.cfg.Cloud.DeleteRoleAssignment(q.Context(), q.Params["scope"], q.Params["id"])
-	if err != nil {
+	switch {
+	case errors.Is(err, cloud.ErrNotFound):
 		return azhttp.Reply{Status: http.StatusNoContent}, nil
+	case err != nil:
+		return azhttp.Reply{}, err
 	}
 	return azhttp.OK(wireRoleAssignment(a))
 }

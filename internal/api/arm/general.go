@@ -1,6 +1,8 @@
 package arm
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -164,15 +166,12 @@ func deleteGroup(q *request) (azhttp.Reply, error) {
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	if err := q.h.cfg.Cloud.DeleteResourceGroup(q.Context(), sub, rg); err != nil {
-		return azhttp.Reply{}, err
-	}
 	for _, a := range accounts {
-		if err := q.h.cfg.RemoveBlobs(strings.ToLower(a.Name)); err != nil {
+		if err := q.removeAccount(a); err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return azhttp.Reply{}, err
 		}
 	}
-	return azhttp.Reply{}, nil
+	return azhttp.Reply{}, q.h.cfg.Cloud.DeleteResourceGroup(context.WithoutCancel(q.Context()), sub, rg)
 }
 
 // listResources answers the generic list, which az uses to look for vaults: there are none here, so that

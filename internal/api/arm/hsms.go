@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,18 +79,13 @@ func putHSM(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	if strings.EqualFold(body.Properties.CreateMode, "recover") {
-		// The permission checked is that at the path, so the deleted HSM must be what the path names.
-		if old, err := q.h.cfg.Fleet.GetDeleted(q.Params["name"]); err == nil && !q.owns(old) {
-			return azhttp.Reply{}, q.notFound()
-		}
-		r, err := q.h.cfg.Fleet.Recover(q.Context(), q.Params["name"])
-		return q.written(r, err)
+		return q.recoverHSM()
 	}
 	if old, err := q.h.cfg.Fleet.Get(q.Params["name"]); err == nil {
 		if !q.owns(old) {
-			return azhttp.Reply{}, fmt.Errorf("%w: it is in another resource group or subscription", fleet.ErrNameTaken)
+			return azhttp.Reply{}, fmt.Errorf("%w: it is in another resource group or subscription; choose another", fleet.ErrNameTaken)
 		}
-		return q.update(body)
+		return q.update(body, false)
 	}
 	if _, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Params["sub"]); err != nil {
 		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "SubscriptionNotFound", Message: "The subscription '" + q.Params["sub"] + "' could not be found."}
@@ -103,10 +99,22 @@ func putHSM(q *request) (azhttp.Reply, error) {
 	if t := q.endpoints().TenantID; r.Tenant != t {
 		return azhttp.Reply{}, fmt.Errorf("%w: tenantId must be %s, the tenant of the subscription", fleet.ErrBadResource, t)
 	}
-	if err := q.apply(body, &r); err != nil {
+	if err := q.apply(body, &r, false); err != nil {
 		return azhttp.Reply{}, err
 	}
 	r, err := q.h.cfg.Fleet.Create(q.Context(), r)
+	return q.written(r, err)
+}
+
+// recoverHSM brings back a deleted HSM. The permission checked is that at the path, so the deleted HSM must be
+// what the path names.
+func (q *request) recoverHSM() (azhttp.Reply, error) {
+	old, err := q.h.cfg.Fleet.GetDeleted(q.Params["name"])
+	if err != nil || !q.owns(old) {
+		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound", Message: fmt.Sprintf(
+			"No deleted managed HSM '%s' was in resource group '%s'; az keyvault list-deleted --resource-type hsm shows those there are.", q.Params["name"], q.Params["rg"])}
+	}
+	r, err := q.h.cfg.Fleet.Recover(q.Context(), old.Name)
 	return q.written(r, err)
 }
 
@@ -131,14 +139,14 @@ func patchHSM(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	if old, err := q.h.cfg.Fleet.Get(q.Params["name"]); err != nil || !q.owns(old) {
-		return azhttp.Reply{}, fleet.ErrNotFound
+		return azhttp.Reply{}, q.notFound()
 	}
-	return q.update(body)
+	return q.update(body, true)
 }
 
 // update changes a live HSM. What the body leaves out stays as it is: clients send read-only members back
-// or drop them.
-func (q *request) update(body hsmBody) (azhttp.Reply, error) {
+// or drop them. merge is the way of PATCH, which adds to the identities where PUT replaces them.
+func (q *request) update(body hsmBody, merge bool) (azhttp.Reply, error) {
 	r, err := q.h.cfg.Fleet.Update(q.Context(), q.Params["name"], func(r *fleet.Resource) error {
 		if l := body.Location; l != "" {
 			r.Location = strings.ToLower(strings.ReplaceAll(l, " ", ""))
@@ -146,13 +154,13 @@ func (q *request) update(body hsmBody) (azhttp.Reply, error) {
 		if d := int(body.Properties.RetentionDays); d != 0 {
 			r.RetentionDays = d
 		}
-		return q.apply(body, r)
+		return q.apply(body, r, merge)
 	})
 	return q.written(r, err)
 }
 
 // apply puts the mutable members of body into r.
-func (q *request) apply(body hsmBody, r *fleet.Resource) error {
+func (q *request) apply(body hsmBody, r *fleet.Resource, merge bool) error {
 	p := body.Properties
 	if body.Tags != nil {
 		r.Tags = body.Tags
@@ -172,16 +180,37 @@ func (q *request) apply(body hsmBody, r *fleet.Resource) error {
 	if body.Identity == nil {
 		return nil
 	}
-	var ids []string
-	for id, v := range body.Identity.UserAssigned {
-		if strings.Contains(body.Identity.Type, "UserAssigned") && string(v) != "null" {
-			ids = append(ids, id)
-		}
+	ids, err := body.identities(r.Identities, merge)
+	if err != nil {
+		return err
 	}
 	return q.attach(r, ids)
 }
 
-// attach sets the user-assigned identities, which needs the permission to assign each new one.
+// identities are the resource ids that the body asks for. In userAssignedIdentities, null takes one away.
+func (b hsmBody) identities(old []string, merge bool) ([]string, error) {
+	var ids []string
+	switch strings.ToLower(b.Identity.Type) {
+	case "none":
+		return nil, nil
+	case "userassigned":
+		if merge {
+			ids = slices.Clone(old)
+		}
+	default:
+		return nil, fmt.Errorf("%w: identity.type is UserAssigned or None, got %q", fleet.ErrBadResource, b.Identity.Type)
+	}
+	for id, v := range b.Identity.UserAssigned {
+		ids = slices.DeleteFunc(ids, func(s string) bool { return strings.EqualFold(s, id) })
+		if string(v) != "null" {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// attach sets the user-assigned identities, which needs the permission to assign each new one. They are
+// kept in order, so that the first one, which backups use, does not change by itself.
 func (q *request) attach(r *fleet.Resource, ids []string) error {
 	var out []string
 	for _, id := range ids {
@@ -189,17 +218,17 @@ func (q *request) attach(r *fleet.Resource, ids []string) error {
 		if err != nil {
 			return &azhttp.Problem{Status: http.StatusBadRequest, Code: "FailedIdentityOperation", Message: "The user-assigned identity '" + id + "' does not exist; create it with az identity create."}
 		}
-		known := false
-		for _, old := range r.Identities {
-			known = known || strings.EqualFold(old, mi.ResourceID)
-		}
+		known := slices.ContainsFunc(r.Identities, func(old string) bool { return strings.EqualFold(old, mi.ResourceID) })
 		if !known {
 			if err := q.permit(cloud.ActionAssignIdentity, mi.ResourceID); err != nil {
 				return err
 			}
 		}
-		out = append(out, mi.ResourceID)
+		if !slices.ContainsFunc(out, func(s string) bool { return strings.EqualFold(s, mi.ResourceID) }) {
+			out = append(out, mi.ResourceID)
+		}
 	}
+	slices.Sort(out)
 	r.Identities = out
 	return nil
 }
@@ -238,7 +267,10 @@ func listHSMs(q *request) (azhttp.Reply, error) {
 
 func listRegions(q *request) (azhttp.Reply, error) {
 	r, err := q.h.cfg.Fleet.Get(q.Params["name"])
-	return values([]map[string]any{{"name": r.Location, "provisioningState": "Succeeded", "isPrimary": true}}), err
+	if err != nil || !q.owns(r) {
+		return azhttp.Reply{}, q.notFound()
+	}
+	return values([]map[string]any{{"name": r.Location, "provisioningState": "Succeeded", "isPrimary": true}}), nil
 }
 
 func checkName(q *request) (azhttp.Reply, error) {

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -63,6 +64,9 @@ func getIdentity(q *request) (azhttp.Reply, error) {
 
 func deleteIdentity(q *request) (azhttp.Reply, error) {
 	err := q.h.cfg.Cloud.DeleteManagedIdentity(q.Context(), q.identityID())
+	if errors.Is(err, cloud.ErrNotFound) {
+		return azhttp.Reply{Status: http.StatusNoContent}, nil
+	}
 	return azhttp.Reply{}, err
 }
 

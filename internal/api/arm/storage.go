@@ -1,6 +1,8 @@
 package arm
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -76,6 +78,9 @@ func putAccount(q *request) (azhttp.Reply, error) {
 // account finds the account that the path names, in that group.
 func (q *request) account() (cloud.StorageAccount, error) {
 	a, err := q.h.cfg.Cloud.StorageAccount(q.Context(), q.Params["name"])
+	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+		return cloud.StorageAccount{}, err
+	}
 	if err != nil || !strings.EqualFold(a.ResourceGroup, q.Params["rg"]) || !strings.EqualFold(a.Subscription, q.Params["sub"]) {
 		return cloud.StorageAccount{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf(
 			"The Resource '%s/%s' under resource group '%s' was not found.", accountType, q.Params["name"], q.Params["rg"])}
@@ -93,13 +98,23 @@ func getAccount(q *request) (azhttp.Reply, error) {
 
 func deleteAccount(q *request) (azhttp.Reply, error) {
 	a, err := q.account()
-	if err != nil {
+	var absent *azhttp.Problem
+	switch {
+	case errors.As(err, &absent):
 		return azhttp.Reply{Status: http.StatusNoContent}, nil
-	}
-	if err := q.h.cfg.Cloud.DeleteStorageAccount(q.Context(), a.Name); err != nil {
+	case err != nil:
 		return azhttp.Reply{}, err
 	}
-	return azhttp.Reply{}, q.h.cfg.RemoveBlobs(strings.ToLower(a.Name))
+	return azhttp.Reply{}, q.removeAccount(a)
+}
+
+// removeAccount deletes an account after what it holds: a new account of that name must not find it. Once
+// begun it is carried through, even if the client goes away.
+func (q *request) removeAccount(a cloud.StorageAccount) error {
+	if err := q.h.cfg.RemoveBlobs(strings.ToLower(a.Name)); err != nil {
+		return fmt.Errorf("delete the blobs of %s: %w", a.Name, err)
+	}
+	return q.h.cfg.Cloud.DeleteStorageAccount(context.WithoutCancel(q.Context()), a.Name)
 }
 
 func listAccounts(q *request) (azhttp.Reply, error) {

@@ -84,7 +84,7 @@ func TestBadCeremonies(t *testing.T) {
 	}{
 		"two":                 {good[:2], 2, "3"},
 		"eleven":              {good, 2, "10"},
-		"none":                {nil, 2, "3"},
+		"none":                {nil, 2, "list"},
 		"quorum 1":            {good[:3], 1, "2"},
 		"quorum above N":      {good[:3], 4, "3"},
 		"quorum below zero":   {good[:3], -1, "whole number"},
