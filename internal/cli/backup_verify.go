@@ -152,7 +152,7 @@ func (v *backupVerify) open(a *app) (blob.Container, error) {
 		return nil, err
 	}
 	// The address is the operator's own, so the usual transport and its proxy settings are right.
-	o := azblob.Options{Transport: http.DefaultTransport}
+	o := azblob.Options{Transport: http.DefaultTransport} //nolint:forbidigo // says the comment above
 	if a.http != nil && a.http.Transport != nil {
 		o.Transport = a.http.Transport
 	}

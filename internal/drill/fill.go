@@ -134,6 +134,7 @@ func (d *drill) befall(ctx context.Context, p keyPlan) error {
 	case fateDeleted:
 		_, err := d.source.DeleteKey(ctx, p.name)
 		return err
+	case fateNone:
 	}
 	return nil
 }

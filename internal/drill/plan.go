@@ -102,8 +102,9 @@ func short(s key.Spec) string {
 		return fmt.Sprintf("rsa%d", s.Bits)
 	case key.Oct:
 		return fmt.Sprintf("oct%d", s.Bits)
+	default:
+		return "p" + string(s.Curve[2:])
 	}
-	return "p" + string(s.Curve[2:])
 }
 
 // ops is the key_ops that a key is made with; nil leaves them to the HSM.

@@ -134,7 +134,7 @@ func (d *drill) signIn(ctx context.Context, s *step) (err error) {
 		return err
 	}
 	if me.ID != d.person.id {
-		return fmt.Errorf("Graph says that the person is %s, the access token that it is %s", me.ID, d.person.id)
+		return fmt.Errorf("the directory says that the person is %s, the access token that it is %s", me.ID, d.person.id)
 	}
 	s.note("%s and %s", me.UPN, env("AZURE_CLIENT_ID"))
 	return nil

@@ -72,12 +72,12 @@ type tally struct {
 }
 
 // check counts one check; the text says what was amiss if it is not ok.
-func (t *tally) check(ok bool, format string, args ...any) bool {
+func (t *tally) check(ok bool, format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.checked++
 	if ok {
-		return true
+		return
 	}
 	t.failed++
 	if len(t.details) < maxDetails {
@@ -85,7 +85,6 @@ func (t *tally) check(ok bool, format string, args ...any) bool {
 	} else if len(t.details) == maxDetails {
 		t.details = append(t.details, "... and more")
 	}
-	return false
 }
 
 // done says that all checks of the proof were made.

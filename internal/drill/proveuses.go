@@ -25,8 +25,9 @@ func (d *drill) proveUses(ctx context.Context, s *step) error {
 				return err
 			}
 			return d.checkRefused(ctx, r, off, "KeyExpired")
+		default:
+			return d.checkDeleted(ctx, r)
 		}
-		return d.checkDeleted(ctx, r)
 	})
 	if err != nil {
 		return err

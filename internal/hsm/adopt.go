@@ -45,7 +45,7 @@ func (c *call) adopt(ctx context.Context, rootID string, r *seal.Root, how domai
 // resealInto copies the whole content into generation gen, sealed under r.
 func (c *call) resealInto(ctx context.Context, gen string, r *seal.Root) error {
 	w := &stager{h: c.h, fence: []store.Cond{store.Unchanged(c.h.deviceKey(), c.v.rev)}}
-	err := c.v.scan(ctx, "", "", func(logical string, kv store.KV) (bool, error) {
+	err := c.v.scan(ctx, "", func(logical string, kv store.KV) (bool, error) {
 		if _, ok := kindOf(logical); !ok {
 			return false, fmt.Errorf("%w: unknown record %s", ErrCorrupt, logical)
 		}

@@ -137,6 +137,7 @@ func (a *archive) remember(logical string, kind seal.Kind, plain []byte) error {
 			return errors.New("it is another role definition")
 		}
 		a.definitions = append(a.definitions, d)
+	default: // nothing of other kinds is needed before staging
 	}
 	if used {
 		a.used++

@@ -134,14 +134,11 @@ func (v *view) keepMaterial(logical string, k material.Key) {
 	v.h.cache.put(v.contentKey(logical), entry{val: k})
 }
 
-// scan calls each for every record under a logical prefix, in name order, starting after a logical name.
+// scan calls each for every record under a logical prefix, in name order.
 // each returns false to stop.
-func (v *view) scan(ctx context.Context, prefix, after string, each func(logical string, kv store.KV) (bool, error)) error {
+func (v *view) scan(ctx context.Context, prefix string, each func(logical string, kv store.KV) (bool, error)) error {
 	gen := v.h.generationPrefix(v.dev.Generation)
 	q := store.Query{Prefix: gen + prefix, Limit: 200}
-	if after != "" {
-		q.After = gen + after
-	}
 	for {
 		page, err := v.h.store.Range(ctx, q)
 		if err != nil {
@@ -192,7 +189,7 @@ func (v *view) rolesTable(ctx context.Context) (*rbac.Table, error) {
 // scanAll opens every record under a prefix.
 func scanAll[T any](ctx context.Context, v *view, prefix string) ([]T, error) {
 	var out []T
-	err := v.scan(ctx, prefix, "", func(logical string, kv store.KV) (bool, error) {
+	err := v.scan(ctx, prefix, func(logical string, kv store.KV) (bool, error) {
 		r, _, err := open[T](v, logical, kv)
 		out = append(out, r)
 		return true, err

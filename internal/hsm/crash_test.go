@@ -212,7 +212,7 @@ func (r *testHSM) contents() map[string]string {
 	r.t.Helper()
 	out := make(map[string]string)
 	v := r.view()
-	noErr(r.t, v.scan(r.t.Context(), "", "", func(logical string, kv store.KV) (bool, error) {
+	noErr(r.t, v.scan(r.t.Context(), "", func(logical string, kv store.KV) (bool, error) {
 		_, plain, err := v.unseal(logical, kv)
 		out[logical] = string(plain)
 		return true, err

@@ -28,7 +28,7 @@ func (c *call) keyFor(ctx context.Context, name key.Name, version key.Version, o
 		if err != nil {
 			return err
 		}
-		if m, _, err = c.v.loadVersion(ctx, hd, version); err != nil {
+		if m, err = c.v.loadVersion(ctx, hd, version); err != nil {
 			return err
 		}
 		if err := m.CheckUse(op, c.h.now()); err != nil {

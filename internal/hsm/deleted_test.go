@@ -106,7 +106,7 @@ func (r *testHSM) contentNames(prefix string) []string {
 	r.t.Helper()
 	var out []string
 	v := r.view()
-	noErr(r.t, v.scan(r.t.Context(), prefix, "", func(logical string, _ store.KV) (bool, error) {
+	noErr(r.t, v.scan(r.t.Context(), prefix, func(logical string, _ store.KV) (bool, error) {
 		out = append(out, logical)
 		return true, nil
 	}))

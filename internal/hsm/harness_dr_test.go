@@ -281,7 +281,7 @@ func (r *testHSM) inventory() map[string]string {
 	}
 	v := &view{h: r.HSM, dev: d, rev: rev, root: root}
 	out := make(map[string]string)
-	err = v.scan(r.t.Context(), "", "", func(logical string, kv store.KV) (bool, error) {
+	err = v.scan(r.t.Context(), "", func(logical string, kv store.KV) (bool, error) {
 		s, plain, err := v.unseal(logical, kv)
 		if strings.HasPrefix(logical, "m/") {
 			sum := sha256.Sum256(plain)

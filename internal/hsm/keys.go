@@ -65,17 +65,16 @@ func (v *view) loadHead(ctx context.Context, name key.Name) (head, stamp, error)
 	return hd, s, err
 }
 
-// loadVersion reads one version of hd, "" being the current one. The stamp is that of the version record
-// and is zero when the version was answered from the head.
-func (v *view) loadVersion(ctx context.Context, hd head, version key.Version) (key.Meta, stamp, error) {
+// loadVersion reads one version of hd, "" being the current one.
+func (v *view) loadVersion(ctx context.Context, hd head, version key.Version) (key.Meta, error) {
 	if version == "" || version == hd.Meta.Version {
-		return hd.Meta, stamp{}, nil
+		return hd.Meta, nil
 	}
-	m, s, err := load[key.Meta](ctx, v, versionName(hd.Incarnation, version))
+	m, _, err := load[key.Meta](ctx, v, versionName(hd.Incarnation, version))
 	if isAbsent(err) {
-		return key.Meta{}, stamp{}, v.h.keyNotFound(hd.Meta.Name, version)
+		return key.Meta{}, v.h.keyNotFound(hd.Meta.Name, version)
 	}
-	return m, s, err
+	return m, err
 }
 
 // CreateKey makes a key, or a new version of it when the name exists: fresh material, in one transaction
@@ -231,7 +230,7 @@ func (h *HSM) GetKey(ctx context.Context, who Caller, name key.Name, version key
 		if err != nil {
 			return err
 		}
-		m, _, err = c.v.loadVersion(ctx, hd, version)
+		m, err = c.v.loadVersion(ctx, hd, version)
 		return err
 	})
 	if err != nil {

@@ -102,8 +102,9 @@ func (o *octBody) encrypt(alg key.Algorithm, in key.CipherInput) (key.CipherOutp
 		return o.sealGCM(alg, in)
 	case modeCBC, modeCBCPad:
 		return o.encryptCBC(alg, in)
+	default:
+		return key.CipherOutput{}, fmt.Errorf("%w: %q", key.ErrBadAlgorithm, alg)
 	}
-	return key.CipherOutput{}, fmt.Errorf("%w: %q", key.ErrBadAlgorithm, alg)
 }
 
 func (o *octBody) decrypt(alg key.Algorithm, in key.CipherInput) (key.CipherOutput, error) {

@@ -128,7 +128,7 @@ func (r *rsaBody) decrypt(alg key.Algorithm, in key.CipherInput) (key.CipherOutp
 	case "RSA-OAEP-256":
 		opts = &rsa.OAEPOptions{Hash: crypto.SHA256}
 	case "RSA1_5":
-		opts = &rsa.PKCS1v15DecryptOptions{}
+		opts = &rsa.PKCS1v15DecryptOptions{} //nolint:staticcheck // the wire protocol has it; see the package comment
 	default:
 		return key.CipherOutput{}, fmt.Errorf("%w: %q", key.ErrBadAlgorithm, alg)
 	}

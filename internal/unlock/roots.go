@@ -150,7 +150,7 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	b, err := io.ReadAll(io.LimitReader(f, maxRootFile+1))
 	if err == nil && len(b) > maxRootFile {
 		err = fmt.Errorf("%w: the file is larger than any sealed root", ErrLocked)

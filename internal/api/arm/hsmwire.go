@@ -100,6 +100,7 @@ func (q *request) deviceState(r fleet.Resource, p *hsmProperties) {
 		p.SecurityDomain = securityDomain{"Active", "A full restore is running. Security domain: " + s.DomainID}
 	case hsm.Sealed:
 		p.SecurityDomain = securityDomain{"Unknown", "The HSM is sealed: the server needs its unlock passphrase."}
+	case hsm.Degraded, hsm.Deleted: // not the state of a device that answers
 	}
 	p.StatusMessage = strings.Join(append([]string{"The Managed HSM is provisioned and ready to use."}, s.Warnings...), " ")
 }

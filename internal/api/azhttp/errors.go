@@ -139,7 +139,7 @@ func publicMessage(r row, err error) string {
 	switch {
 	case r.status < 500:
 		return err.Error()
-	case r.is == hsm.ErrSealed:
+	case errors.Is(r.is, hsm.ErrSealed):
 		return r.is.Error() + ": the operator of this server must give it its unlock passphrase; try again then"
 	}
 	return r.is.Error()

@@ -17,7 +17,7 @@ import (
 // x-ms-client-request-id) gets the same reply. A request with another id is a new one.
 
 // replayTime is how long a reply is kept: a client polls within seconds.
-const replayTime = 5 * time.Minute
+const replayTime = time.Minute
 
 type replayKey struct{ hsm, route string }
 

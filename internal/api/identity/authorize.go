@@ -29,13 +29,13 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r request) {
 	default:
 		var err error
 		if form, err = postForm(r); err != nil {
-			s.failPage(w, r, err, pageData{Title: "Sign in"})
+			s.failPage(w, err, pageData{Title: "Sign in"})
 			return
 		}
 	}
 	redirect, err := checkAuthorize(form)
 	if err != nil {
-		s.failPage(w, r, err, pageData{Title: "Sign in"})
+		s.failPage(w, err, pageData{Title: "Sign in"})
 		return
 	}
 	p := pageData{Title: "Sign in", Action: r.URL.EscapedPath(), AskPassword: true, Hidden: map[string]string{}, redirect: redirect,
@@ -52,7 +52,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r request) {
 	u, err := s.signIn(r.Context(), form.Get("username"), form.Get("password"))
 	if err != nil {
 		p.Username = clip(form.Get("username"))
-		s.failPage(w, r, err, p)
+		s.failPage(w, err, p)
 		return
 	}
 	scope := form.Get("scope")
@@ -63,7 +63,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r request) {
 	ok := s.codes.add(code, authCode{client: strings.ToLower(form.Get("client_id")), redirect: form.Get("redirect_uri"), scope: scope,
 		challenge: form.Get("code_challenge"), nonce: form.Get("nonce"), user: u.ObjectID})
 	if !ok {
-		s.failPage(w, r, refuse(http.StatusServiceUnavailable, "temporarily_unavailable", 90033, "Too many sign-ins are under way; wait a few minutes."), p)
+		s.failPage(w, refuse(http.StatusServiceUnavailable, "temporarily_unavailable", 90033, "Too many sign-ins are under way; wait a few minutes."), p)
 		return
 	}
 	s.sendCode(w, r, form, redirect, code)

@@ -114,7 +114,7 @@ func (s *Server) serveDevicePage(w http.ResponseWriter, r request) {
 	case asJSON:
 		s.fail(w, r, err)
 	default:
-		s.failPage(w, r, err, pageData{Title: "Sign in a device", Action: r.URL.EscapedPath(), AskCode: true, AskPassword: true,
+		s.failPage(w, err, pageData{Title: "Sign in a device", Action: r.URL.EscapedPath(), AskCode: true, AskPassword: true,
 			UserCode: clip(a.UserCode), Username: clip(a.Username)})
 	}
 }
@@ -155,7 +155,7 @@ func (s *Server) approve(r request, a approval) error {
 }
 
 // failPage shows an error above the form it belongs to.
-func (s *Server) failPage(w http.ResponseWriter, r request, err error, p pageData) {
+func (s *Server) failPage(w http.ResponseWriter, err error, p pageData) {
 	var oe *oauthError
 	if !errors.As(err, &oe) {
 		s.log.Error("sign-in failed", "error", err)

@@ -3,7 +3,6 @@ package storage
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"net/http"
 	"strings"
 )
 
@@ -46,7 +45,7 @@ func (c *call) authenticateOnly() error {
 	case c.query.Has("sig") && (header == "" || c.query.Has("sduoid")):
 		g, err = c.authenticateSAS()
 	case header == "":
-		err = c.challenge(http.StatusUnauthorized, "NoAuthenticationInformation", "")
+		err = c.challenge("NoAuthenticationInformation", "")
 	case strings.EqualFold(scheme, "SharedKey"):
 		g, err = c.authenticateSharedKey(value, false)
 	case strings.EqualFold(scheme, "SharedKeyLite"):
@@ -99,8 +98,9 @@ func (c *call) permit() error {
 			return errPermission
 		}
 		return nil
+	default:
+		return errAuthorization
 	}
-	return errAuthorization
 }
 
 func (c *call) mayData() bool {
@@ -112,8 +112,9 @@ func (c *call) createOnly() bool {
 	switch c.grant.kind {
 	case grantAccountSAS, grantServiceSAS, grantDelegationSAS:
 		return c.op.createOrReplace && !strings.Contains(c.grant.permissions, "w")
+	default:
+		return false
 	}
-	return false
 }
 
 // sign is HMAC-SHA256, the one algorithm of all Azure Storage signatures.

@@ -27,14 +27,14 @@ func (c *call) authenticateBearer(token string) (grant, error) {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return grant{}, err
 	case err != nil:
-		return grant{}, c.challenge(http.StatusUnauthorized, "InvalidAuthenticationInfo", err.Error())
+		return grant{}, c.challenge("InvalidAuthenticationInfo", err.Error())
 	}
-	return grant{}, c.challenge(http.StatusUnauthorized, "InvalidAuthenticationInfo", "the token names no principal")
+	return grant{}, c.challenge("InvalidAuthenticationInfo", "the token names no principal")
 }
 
 // challenge is a refusal that tells the client where tokens come from.
-func (c *call) challenge(status int, code, detail string) *apiError {
-	e := refuse(status, code, "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.")
+func (c *call) challenge(code, detail string) *apiError {
+	e := refuse(http.StatusUnauthorized, code, "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.")
 	e.detail = detail
 	uri := strings.TrimSuffix(c.s.cfg.Authority, "/") + "/oauth2/authorize"
 	e.header = http.Header{"Www-Authenticate": {"Bearer authorization_uri=" + uri + " resource_id=" + storageResource}}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -102,11 +103,12 @@ func (c *call) authenticateSAS() (grant, error) {
 		return grant{}, err
 	}
 	g := grant{kind: grantServiceSAS, permissions: t.permissions}
-	keys, text := c.account.Keys, ""
+	keys := c.account.Keys
+	var text func(account string) string // the string to sign
 	switch {
 	case t.isAccount():
 		g.kind, g.resourceTypes = grantAccountSAS, t.resourceTypes
-		text = t.accountString(c.account.Name)
+		text = t.accountString
 	case c.container == "" || t.resource == "b" && c.blob == "":
 		return grant{}, errAuthorization
 	case t.isDelegation():
@@ -115,12 +117,14 @@ func (c *call) authenticateSAS() (grant, error) {
 		for _, k := range c.account.Keys {
 			keys = append(keys, t.key.value(k))
 		}
-		text = t.delegationString(c.canonicalName(t.resource), c.r.Header, c.query)
+		text = func(account string) string {
+			return t.delegationString(c.canonicalName(account, t.resource), c.r.Header, c.query)
+		}
 	default:
-		text = t.serviceString(c.canonicalName(t.resource))
+		text = func(account string) string { return t.serviceString(c.canonicalName(account, t.resource)) }
 	}
-	if !signedByAny(keys, text, t.mac) {
-		return grant{}, authFailed("Signature did not match. String to sign used was %s", text)
+	if !slices.ContainsFunc(c.account.spellings(), func(name string) bool { return signedByAny(keys, text(name), t.mac) }) {
+		return grant{}, authFailed("Signature did not match. String to sign used was %s", text(c.account.Name))
 	}
 	if err := c.checkSAS(&t); err != nil {
 		return grant{}, err
@@ -134,9 +138,9 @@ func (c *call) authenticateSAS() (grant, error) {
 	return g, nil
 }
 
-// canonicalName is the resource a service SAS is bound to.
-func (c *call) canonicalName(resource string) string {
-	name := "/blob/" + c.account.Name + "/" + c.container
+// canonicalName is the resource a service SAS is bound to, with the account's name in one of its spellings.
+func (c *call) canonicalName(account, resource string) string {
+	name := "/blob/" + account + "/" + c.container
 	if resource == "b" {
 		name += "/" + c.blob
 	}
@@ -176,7 +180,7 @@ func (c *call) checkSAS(t *sas) error {
 func (c *call) checkDelegatedUser(oid string) error {
 	scheme, token, _ := strings.Cut(c.r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return c.challenge(http.StatusUnauthorized, "NoAuthenticationInformation", "the shared access signature is bound to a user, whose token is missing")
+		return c.challenge("NoAuthenticationInformation", "the shared access signature is bound to a user, whose token is missing")
 	}
 	g, err := c.authenticateBearer(token)
 	if err != nil {

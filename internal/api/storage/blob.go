@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -88,10 +89,10 @@ func (c *call) beginWrite() (containerInfo, conditions, error) {
 		return con, cond, err
 	}
 	info, err := c.s.disk.stat(c.account.Name, c.container, c.blob)
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return con, cond, c.mayReplace(&info, cond)
-	case errBlobNotFound:
+	case errors.Is(err, errBlobNotFound):
 		return con, cond, c.mayReplace(nil, cond)
 	}
 	return con, cond, err
@@ -186,7 +187,7 @@ func (c *call) getBlob() error {
 	if value != "" {
 		if off, n, err = parseRange(value, b.info.Size); err != nil {
 			c.unsetContentHeaders()
-			if err == errInvalidRange {
+			if errors.Is(err, errInvalidRange) {
 				h.Set("Content-Range", "bytes */"+strconv.FormatInt(b.info.Size, 10))
 			}
 			return err

@@ -1,6 +1,9 @@
 package storage
 
-import "net/http"
+import (
+	"net/http"
+	"sync"
+)
 
 // level is what an operation acts on; its value is the letter of an account SAS's resource types (srt).
 type level byte
@@ -26,10 +29,9 @@ type operation struct {
 	run             func(*call) error
 }
 
-// operations is filled by init because the handlers reach back to the table's type.
-var operations []operation
-
-func init() {
+// operations makes the table once; a variable could not be filled directly, because the handlers reach back
+// to it.
+var operations = sync.OnceValue(func() []operation {
 	const (
 		get  = http.MethodGet
 		head = http.MethodHead
@@ -38,7 +40,7 @@ func init() {
 		del  = http.MethodDelete
 	)
 	svc, con, blb := levelService, levelContainer, levelBlob
-	operations = []operation{
+	return []operation{
 		{name: "ListContainers", level: svc, method: get, comp: "list", accountSAS: "l", run: (*call).listContainers},
 		{name: "GetServiceProperties", level: svc, method: get, restype: "service", comp: "properties", accountSAS: "r", run: (*call).serviceProperties},
 		{name: "GetUserDelegationKey", level: svc, method: post, restype: "service", comp: "userdelegationkey", bearerOnly: true, run: (*call).userDelegationKey},
@@ -72,7 +74,7 @@ func init() {
 		{name: "SetBlobProperties", level: blb, method: put, comp: "properties", write: true, serviceSAS: "w", accountSAS: "w", run: (*call).setBlobProperties},
 		{name: "DeleteBlob", level: blb, method: del, write: true, serviceSAS: "d", accountSAS: "d", run: (*call).deleteBlob},
 	}
-}
+})
 
 // findOperation picks the row for a request; what Azure offers and this server does not is 501.
 func findOperation(c *call) (*operation, error) {
@@ -84,8 +86,9 @@ func findOperation(c *call) (*operation, error) {
 		at = levelContainer
 	}
 	restype, comp := c.query.Get("restype"), c.query.Get("comp")
-	for i := range operations {
-		op := &operations[i]
+	table := operations()
+	for i := range table {
+		op := &table[i]
 		if op.level == at && op.method == c.r.Method && op.restype == restype && op.comp == comp {
 			return op, nil
 		}

@@ -101,7 +101,7 @@ type response struct {
 func (r *response) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.watch.alive()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = noAnswer(err, context.Cause(r.ctx), true, r.cred)
 	}
 	return n, err
@@ -141,7 +141,7 @@ func (d *download) Read(p []byte) (int, error) {
 		}
 		n, err := d.response.Read(p)
 		d.off += int64(n)
-		if err == io.EOF && d.off < d.size {
+		if errors.Is(err, io.EOF) && d.off < d.size {
 			err = fmt.Errorf("%w: the connection broke after %d of %d bytes", blob.ErrUnreachable, d.off, d.size)
 		}
 		d.broken = err

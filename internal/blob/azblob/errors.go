@@ -131,7 +131,7 @@ func refine(kind error, e serviceError, cred credential, now time.Time) error {
 	if e.Code == "AuthorizationFailure" && strings.Contains(e.Message, "failed to authenticate") {
 		kind = blob.ErrBadCredential
 	}
-	if kind != blob.ErrBadCredential && kind != blob.ErrDenied {
+	if !errors.Is(kind, blob.ErrBadCredential) && !errors.Is(kind, blob.ErrDenied) {
 		return kind
 	}
 	if s, err := ParseSAS(cred.sas); err == nil && errors.Is(s.Check(now, ""), blob.ErrExpired) {
@@ -183,15 +183,15 @@ func describe(status int, kind error, e serviceError, cred credential) string {
 	}
 	sas := cred.sas != ""
 	switch {
-	case kind == blob.ErrDenied && sas:
+	case errors.Is(kind, blob.ErrDenied) && sas:
 		text += "; make a SAS token with the permissions this job needs, and check the account's firewall"
-	case kind == blob.ErrDenied:
+	case errors.Is(kind, blob.ErrDenied):
 		text += "; give the managed identity the role Storage Blob Data Contributor on the account, and check the account's firewall"
-	case kind == blob.ErrExpired && sas:
+	case errors.Is(kind, blob.ErrExpired) && sas:
 		text += "; the SAS token is not valid at this time, make a new one"
-	case kind == blob.ErrBadCredential && sas:
+	case errors.Is(kind, blob.ErrBadCredential) && sas:
 		text += "; make a SAS token for this very container with a current key of its account"
-	case kind == blob.ErrBadTarget:
+	case errors.Is(kind, blob.ErrBadTarget):
 		text += ", a redirect, which is never followed; give the account's own address"
 	}
 	return text

@@ -124,7 +124,7 @@ func (c *Container) try(outer context.Context, k call) (*response, error) {
 	}
 	ctx, w := watch(outer, c.timing)
 	body := &upload{data: bytes.NewReader(k.body), watch: w}
-	resp, err := c.opt.Transport.RoundTrip(c.request(ctx, k, cred, body))
+	resp, err := c.opt.Transport.RoundTrip(c.request(ctx, k, cred, body)) //nolint:bodyclose // response.Close does
 	body.detach()
 	if err != nil {
 		cause := context.Cause(ctx)

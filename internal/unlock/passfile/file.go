@@ -25,7 +25,7 @@ func readPassphrase(path string) (secret.Bytes, error) {
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("passphrase file: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	if err := checkSafe(f, path); err != nil {
 		return secret.Bytes{}, err
 	}
