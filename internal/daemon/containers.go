@@ -80,7 +80,7 @@ func (d *Dev) Account(name string) (storage.Account, bool) {
 	if err != nil {
 		return storage.Account{}, false
 	}
-	out := storage.Account{Name: strings.ToLower(a.Name)}
+	out := storage.Account{Name: strings.ToLower(a.Name), Spelling: a.Name}
 	for _, k := range a.Keys {
 		raw, err := base64.StdEncoding.DecodeString(k.Value)
 		if err != nil {

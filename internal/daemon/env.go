@@ -52,6 +52,7 @@ func (d *Dev) Env() []Variable {
 	a := d.account
 	return append([]Variable{
 		{"HTTPS_PROXY", "http://127.0.0.1:" + port}, {"NO_PROXY", "127.0.0.1,localhost"},
+		{"https_proxy", "http://127.0.0.1:" + port}, {"no_proxy", "127.0.0.1,localhost"}, // where both are set, these win
 		{"REQUESTS_CA_BUNDLE", d.path("ca.pem")}, {"SSL_CERT_FILE", d.path("ca.pem")}, {"NODE_EXTRA_CA_CERTS", d.path("ca.pem")},
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
 		{"AZURE_TENANT_ID", a.Tenant.ID}, {"AZURE_SUBSCRIPTION_ID", a.Subscription.ID},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -76,7 +77,7 @@ func TestEnvIsInert(t *testing.T) {
 func TestForwardChecksCertificates(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]bool{"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "localhost.example:1": false, "account.blob.core.windows.net": false, "10.0.0.1:1": false} {
-		h := forward(&url.URL{Scheme: "https", Host: host}, slog.New(slog.DiscardHandler))
+		h := forward(&url.URL{Scheme: "https", Host: host}, strings.ToLower, slog.New(slog.DiscardHandler))
 		tr := h.(*httputil.ReverseProxy).Transport.(*http.Transport)
 		if tr.TLSClientConfig.InsecureSkipVerify != want {
 			t.Errorf("%s: certificates are skipped: %v", host, !want)

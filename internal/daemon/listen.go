@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -130,7 +131,7 @@ func (d *Dev) storageFront(dp *dispatch) error {
 		if err != nil || u.Host == "" {
 			return fmt.Errorf("--blob-endpoint %q: want a URL such as http://127.0.0.1:10000", d.cfg.BlobEndpoint)
 		}
-		dp.storage = forward(u, d.log)
+		dp.storage = forward(u, d.spelt, d.log)
 		return nil
 	}
 	v, err := d.verifier(d.storageAudiences())
@@ -143,13 +144,23 @@ func (d *Dev) storageFront(dp *dispatch) error {
 	return nil
 }
 
-// forward hands storage requests to another blob service, host name and signature untouched. On loopback
+// spelt gives a storage host the account's own spelling back. Clients send hosts in lower case but sign the
+// name as it was given to them, and an emulator compares the two.
+func (d *Dev) spelt(host string) string {
+	label, rest, _ := strings.Cut(host, ".")
+	if a, err := d.cloud.StorageAccount(context.Background(), label); err == nil { // a look-up in the embedded store
+		label = a.Name
+	}
+	return label + "." + rest
+}
+
+// forward hands storage requests to another blob service, path and signature untouched. On loopback
 // that is an emulator with a certificate of its own making, which is not checked; anywhere else it is,
 // because what is sent there carries shared access signatures and tokens.
-func forward(u *url.URL, log *slog.Logger) http.Handler {
+func forward(u *url.URL, spelt func(host string) string, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = u.Scheme, u.Host, r.In.Host
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = u.Scheme, u.Host, spelt(r.In.Host)
 		},
 		Transport: &http.Transport{Proxy: nil, TLSClientConfig: &tls.Config{InsecureSkipVerify: isLoopback(u.Hostname()), MinVersion: tls.VersionTLS12}, IdleConnTimeout: 30 * time.Second},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

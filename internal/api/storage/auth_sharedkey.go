@@ -22,7 +22,7 @@ func (c *call) authenticateSharedKey(value string, lite bool) (grant, error) {
 	if !ok || err != nil {
 		return grant{}, refuse(400, "InvalidAuthenticationInfo", "Authentication information is not given in the correct format. Check the value of Authorization header.")
 	}
-	if name != c.account.Name {
+	if !slices.Contains(c.account.spellings(), name) {
 		return grant{}, authFailed("The account name in the Authorization header is not the account of the request's host.")
 	}
 	if err := c.checkDate(); err != nil {
@@ -30,7 +30,7 @@ func (c *call) authenticateSharedKey(value string, lite bool) (grant, error) {
 	}
 	// The service sorts header names with a collation that ignores hyphens; many clients sort bytes.
 	// The two differ for few names only, so both orders are tried.
-	in := requestToSign{method: c.r.Method, account: c.account.Name, version: c.version, header: c.r.Header, contentLength: c.r.ContentLength, path: c.rawPath, query: c.query}
+	in := requestToSign{method: c.r.Method, account: name, version: c.version, header: c.r.Header, contentLength: c.r.ContentLength, path: c.rawPath, query: c.query}
 	var first string
 	for i, less := range []func(a, b string) int{compareCollated, strings.Compare} {
 		text := in.sharedKey(less)

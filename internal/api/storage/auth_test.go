@@ -36,12 +36,42 @@ func TestSharedKey(t *testing.T) {
 	wantCode(t, "right key at the other account", as("otheraccount", keys[1], "https://otheraccount.blob.core.windows.net"), bloberror.ContainerNotFound)
 	wantCode(t, "unknown account", as(account, keys[0], "https://nosuchaccount.blob.core.windows.net"), bloberror.ResourceNotFound)
 	wantCode(t, "foreign domain", as(account, keys[0], "https://mhsmdemo.blob.example.org"), "InvalidUri")
+	wantCode(t, "a spelling that is not the account's", as("MHSMDEMO", keys[0], origin), bloberror.AuthenticationFailed)
 	check(t, as(account, keys[0], "https://MHSMDEMO.Blob.Core.Windows.Net"))
 	check(t, as(account, keys[0], "https://mhsmdemo.blob.core.windows.net:10443"))
 
 	for _, d := range []time.Duration{-16 * time.Minute, 16 * time.Minute} {
 		c.skew.Store(int64(d))
 		wantCode(t, "a request 16 minutes away", as(account, keys[0], origin), bloberror.AuthenticationFailed)
+	}
+}
+
+// TestSpelling: clients sign an account's name as they were given it, and az finds the document's
+// ContosoBackup only when the account was made so.
+func TestSpelling(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	options := &container.ClientOptions{ClientOptions: c.options()}
+	at := "https://contosobackup.blob.core.windows.net/backups"
+	by := func(key *service.SharedKeyCredential) *container.Client {
+		cc, err := container.NewClientWithSharedKeyCredential(at, key, options)
+		check(t, err)
+		return cc
+	}
+	_, err := by(credential(t, "contosobackup", keys[0])).Create(t.Context(), nil)
+	check(t, err)
+	for name, want := range map[string]bool{"contosobackup": true, "ContosoBackup": true, "CONTOSOBACKUP": false} {
+		key := credential(t, name, keys[0])
+		if _, err := by(key).GetProperties(t.Context(), nil); (err == nil) != want {
+			t.Errorf("%s by its key: %v", name, err)
+		}
+		q, err := sas.BlobSignatureValues{ContainerName: "backups", Permissions: "rl", ExpiryTime: time.Now().Add(time.Hour)}.SignWithSharedKey(key)
+		check(t, err)
+		cc, err := container.NewClientWithNoCredential(at+"?"+q.Encode(), options)
+		check(t, err)
+		if _, err := cc.NewListBlobsFlatPager(nil).NextPage(t.Context()); (err == nil) != want {
+			t.Errorf("%s by a SAS: %v", name, err)
+		}
 	}
 }
 

@@ -75,7 +75,8 @@ func openCloud(t *testing.T, dir string, cfg storage.Config) *cloud {
 	t.Helper()
 	c := &cloud{t: t, dir: dir, roles: roles{"reader": "r", "writer": "w", "nobody": ""}}
 	cfg.Dir = dir
-	cfg.Accounts = accounts{account: {Name: account, Keys: keys}, "otheraccount": {Name: "otheraccount", Keys: keys[1:]}}
+	cfg.Accounts = accounts{account: {Name: account, Keys: keys}, "otheraccount": {Name: "otheraccount", Keys: keys[1:]},
+		"contosobackup": {Name: "contosobackup", Spelling: "ContosoBackup", Keys: keys}}
 	cfg.Authorizer = c.roles
 	cfg.Suffixes = []string{"blob.core.windows.net"}
 	cfg.TenantID = tenant

@@ -25,6 +25,17 @@ import (
 type Account struct {
 	Name string   // lower case, 3 to 24 letters and digits
 	Keys [][]byte // its access keys, decoded from base64; any of them signs
+	// Spelling is the name as the account was made with, if it has capitals: clients sign the name as they
+	// were given it, so a signature over this spelling holds as well.
+	Spelling string
+}
+
+// spellings are the names that a signature may cover.
+func (a Account) spellings() []string {
+	if a.Spelling == "" || a.Spelling == a.Name {
+		return []string{a.Name}
+	}
+	return []string{a.Name, a.Spelling}
 }
 
 // Accounts knows which accounts exist. Account is called once per request, with a lower-case name.
