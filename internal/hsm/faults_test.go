@@ -323,7 +323,7 @@ func TestSealed(t *testing.T) {
 	ctx := t.Context()
 	var locked atomic.Bool
 	r := s.recovered(t, true, func(r *testHSM) {
-		r.cfg.Roots = unlock.NewRoots(filepath.Join(filepath.Dir(r.auditPath), "roots"), lockable{unlocker(), &locked})
+		r.cfg.Roots = unlock.NewRoots(filepath.Join(filepath.Dir(r.auditPath), "roots"), lockable{unlocker(), &locked, nil})
 	})
 	d := r.dev().restoring(newID())
 	if _, err := r.below.Txn(ctx, nil, []store.Op{store.Put(r.deviceKey(), d.encode())}); err != nil {
@@ -356,10 +356,14 @@ func TestSealed(t *testing.T) {
 type lockable struct {
 	unlock.Driver
 	locked *atomic.Bool
+	tries  *atomic.Int32 // times it was asked while locked; may be nil
 }
 
 func (l lockable) Open(ctx context.Context, sealed, aad []byte) (secret.Bytes, error) {
 	if l.locked.Load() {
+		if l.tries != nil {
+			l.tries.Add(1)
+		}
 		return secret.Bytes{}, unlock.ErrLocked
 	}
 	return l.Driver.Open(ctx, sealed, aad)

@@ -74,6 +74,7 @@ type HSM struct {
 	log   *slog.Logger
 
 	root   atomic.Pointer[loadedRoot]
+	locked atomic.Pointer[lockedRoot]
 	roles  atomic.Pointer[compiledRoles]
 	dev    atomic.Pointer[parsedDevice]
 	cache  cache
@@ -98,6 +99,13 @@ type HSM struct {
 type loadedRoot struct {
 	id   string
 	root *seal.Root
+}
+
+// lockedRoot is the last try to load a root that the unlock driver could not open.
+type lockedRoot struct {
+	id  string
+	at  time.Time
+	err error
 }
 
 type parsedDevice struct {
@@ -156,6 +164,7 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 
 // Unseal loads the root and settles what a crash interrupted. It is a no-op on a device that has its root.
 func (h *HSM) Unseal(ctx context.Context) error {
+	h.locked.Store(nil)
 	_, _, _, err := h.current(ctx)
 	return err
 }
@@ -233,13 +242,23 @@ func (h *HSM) rootFor(ctx context.Context, id string) (*seal.Root, error) {
 	if l := h.root.Load(); l != nil && l.id == id {
 		return l.root, nil
 	}
+	if l := h.locked.Load(); l != nil && l.id == id && h.cfg.Clock().Sub(l.at) < unsealPause {
+		return nil, l.err
+	}
 	r, err := h.loadRoot(ctx, id)
+	if errors.Is(err, ErrSealed) {
+		h.locked.Store(&lockedRoot{id: id, at: h.cfg.Clock(), err: err})
+	}
 	if err != nil {
 		return nil, err
 	}
 	h.root.Store(&loadedRoot{id: id, root: r})
 	return r, nil
 }
+
+// unsealPause is how long requests to a sealed HSM go without trying the unlock driver again: a try is
+// slow on purpose, and anybody can send requests.
+const unsealPause = time.Second
 
 func (h *HSM) loadRoot(ctx context.Context, id string) (*seal.Root, error) {
 	s, err := h.cfg.Roots.Get(ctx, h.cfg.ID, id)
