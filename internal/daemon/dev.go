@@ -69,6 +69,7 @@ type Dev struct {
 	identityAddr net.Addr // nil unless the identity endpoint is on
 
 	front   *swap
+	fresh   fresh
 	blobs   *http.Transport
 	servers []*http.Server
 	closers []func() error // run in reverse order
@@ -90,6 +91,9 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := loopbackOnly(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if err := checkSuffix(cfg.Suffix); err != nil {
 		return nil, err
 	}
 	d := &Dev{cfg: cfg, log: cfg.Log}
@@ -152,8 +156,12 @@ func (d *Dev) openState(ctx context.Context) error {
 		return err
 	}
 	d.names = &names{suffix: d.cfg.Suffix, account: d.hasAccount}
-	if d.ca, err = openAuthority(d.path("tls"), d.names.domains(), time.Now); err != nil {
+	var remade bool
+	if d.ca, remade, err = openAuthority(d.path("tls"), d.names.domains(), time.Now); err != nil {
 		return err
+	}
+	if remade {
+		d.log.Warn("there is a new certificate authority; programs that trust the old one must read ca.pem again", "file", d.path("ca.pem"))
 	}
 	if err := durable.WriteFile(d.path("ca.pem"), d.ca.pem, 0o644); err != nil {
 		return err
@@ -237,13 +245,20 @@ func (d *Dev) bind(addr, what string) (net.Listener, error) {
 		if l, err := net.Listen("tcp", net.JoinHostPort(host, string(last))); err == nil {
 			return l, nil
 		}
+		d.log.Warn("the port of the last start is taken; shells that have read env.sh must read it again", "what", what, "port", string(last))
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	_, got, _ := net.SplitHostPort(l.Addr().String())
-	return l, durable.WriteFile(file, []byte(got), 0o600)
+	at, got, _ := net.SplitHostPort(l.Addr().String())
+	if !isLoopback(at) { // "localhost" is whatever the system says it is
+		return nil, errors.Join(fmt.Errorf("%s is %s, which is not a loopback address", host, at), l.Close())
+	}
+	if err := durable.WriteFile(file, []byte(got), 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 func join(lists ...[]string) (out []string) {
@@ -273,7 +288,7 @@ func (d *Dev) verifier(audiences []string) (*authn.Verifier, error) {
 	return authn.New(authn.Config{Issuers: []authn.Issuer{d.issuer.Trusted()}, Audiences: audiences, Tenant: d.account.Tenant.ID, Clock: time.Now,
 		Revoked: func(p rbac.Principal) bool {
 			_, err := d.cloud.Principal(context.Background(), p.ID) // a look-up in the embedded store
-			return errors.Is(err, cloud.ErrNotFound)
+			return err != nil                                       // gone, or nobody can tell
 		}})
 }
 
@@ -298,15 +313,22 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	return nil
 }
 
+// stopTime is how long running requests have to end when the dev cloud is closed.
+const stopTime = 10 * time.Second
+
 // Close stops the servers, lets running requests end, and closes everything that is open.
 func (d *Dev) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	var errs []error
+	d.fresh.close(&d.work)
 	for _, s := range d.servers {
-		if err := s.Shutdown(ctx); err != nil {
-			errs = append(errs, err, s.Close())
+		err := s.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			d.log.Warn("requests that did not end were cut off")
+			err = s.Close()
 		}
+		errs = append(errs, err)
 	}
 	for i := len(d.closers) - 1; i >= 0; i-- {
 		errs = append(errs, d.closers[i]())
