@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,24 +44,33 @@ const (
 	maxLeafs = 4096
 )
 
-// openAuthority loads the authority kept in dir or makes it for the given domains.
-func openAuthority(dir string, domains []string, now func() time.Time) (*authority, error) {
+// openAuthority loads the authority kept in dir or makes it for the given domains. One that was made for
+// other domains, or whose time is nearly over, is replaced; remade tells so, because clients must then read the
+// new certificate.
+func openAuthority(dir string, domains []string, now func() time.Time) (a *authority, remade bool, err error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	a := &authority{now: now, leaves: make(map[string]*tls.Certificate)}
-	var err error
+	a = &authority{now: now, leaves: make(map[string]*tls.Certificate)}
 	if a.leaf, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "ca.key"))
-	if errors.Is(err, fs.ErrNotExist) {
-		b, err = makeAuthority(dir, domains, now())
+	if err == nil {
+		if err := a.parse(b); err != nil {
+			return nil, false, err
+		}
+		if slices.Equal(a.cert.PermittedDNSDomains, domains) && now().Add(leafLife).Before(a.cert.NotAfter) {
+			return a, false, nil
+		}
+		remade = true
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
 	}
-	if err != nil {
-		return nil, err
+	if b, err = makeAuthority(dir, domains, now()); err != nil {
+		return nil, false, err
 	}
-	return a, a.parse(b)
+	return a, remade, a.parse(b)
 }
 
 // makeAuthority writes key and certificate as one file, so that a crash never leaves one without the other.
@@ -155,8 +165,11 @@ func (a *authority) certificate(name string) (*tls.Certificate, error) {
 
 func (a *authority) sign(name string) (*tls.Certificate, error) {
 	now := a.now()
-	t := &x509.Certificate{SerialNumber: serial(), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(leafLife),
+	t := &x509.Certificate{SerialNumber: serial(), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(leafLife), BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, DNSNames: []string{name}}
+	if len(name) <= 64 { // all that a common name may hold (RFC 5280, appendix A)
+		t.Subject = pkix.Name{CommonName: name}
+	}
 	if name == "localhost" {
 		t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	}

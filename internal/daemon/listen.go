@@ -37,54 +37,26 @@ func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "starting", http.StatusServiceUnavailable)
 }
 
-// Limits of the front: a client that is slow to send its header or goes quiet is cut off; bodies have a
-// deadline of their own (azhttp, storage).
-const (
-	headerTime  = 10 * time.Second
-	idleTime    = 2 * time.Minute
-	headerBytes = 64 << 10
-)
-
 // serve starts the TLS server on both ways in: its own listener and what the proxy hands over.
 func (d *Dev) serve(tlsL, proxyL net.Listener) {
 	front := &swap{}
 	d.front = front
 	in := newHandoff(tlsL.Addr())
 	conf := d.ca.serverConfig(func(name string) bool { return d.names.of(name) != roleNone })
-	srv := &http.Server{Handler: front, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+	srv := &http.Server{Handler: paced(front), ConnState: d.fresh.state, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	d.servers = append(d.servers, srv)
 	for _, l := range []net.Listener{tlsL, in} {
 		d.work.Go(func() {
-			if err := srv.Serve(tls.NewListener(l, conf)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			if err := srv.Serve(tls.NewListener(writers{l}, conf)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				d.log.Error("the TLS listener ended", "error", err)
 			}
 		})
 	}
 	p := &proxy{owned: d.names.owned, into: in, log: d.log}
-	d.closers = append(d.closers, proxyL.Close, in.Close)
+	d.closers = append(d.closers, p.Close, proxyL.Close, in.Close)
 	d.work.Go(func() { p.accept(proxyL) })
-}
-
-// acceptPause is how long the proxy waits after a connection could not be accepted.
-const acceptPause = 50 * time.Millisecond
-
-// accept serves proxy connections until the listener closes. Any other failure passes (the process is out
-// of file descriptors, say): whoever brings it about must not end the proxy for everybody.
-func (p *proxy) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			p.log.Error("the proxy could not accept a connection", "error", err)
-			time.Sleep(acceptPause)
-			continue
-		}
-		go p.serve(c) // ends by itself: every step has a deadline
-	}
 }
 
 // listen builds the services and puts them behind the listener.

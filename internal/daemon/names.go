@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -48,12 +50,12 @@ func (n *names) of(host string) role {
 		return roleIdentity
 	}
 	for _, d := range []string{azureDevices, ".managedhsm." + n.suffix} {
-		if label, ok := strings.CutSuffix(host, d); ok && label != "" && !strings.Contains(label, ".") {
+		if label, ok := strings.CutSuffix(host, d); ok && isLabel(label) {
 			return roleDevice
 		}
 	}
 	for _, d := range []string{azureBlobs, ".blob.core." + n.suffix} {
-		if label, ok := strings.CutSuffix(host, d); ok && n.account(label) {
+		if label, ok := strings.CutSuffix(host, d); ok && isLabel(label) && n.account(label) {
 			return roleStorage
 		}
 	}
@@ -67,6 +69,7 @@ func (n *names) owned(host, port string) bool {
 		return false
 	case roleLocal:
 		return port == n.port
+	default: // the others have both kinds of name
 	}
 	if strings.HasSuffix(host, "."+n.suffix) {
 		return port == n.port
@@ -74,10 +77,42 @@ func (n *names) owned(host, port string) bool {
 	return port == "443"
 }
 
+// azureDomains are Azure's own names that the dev cloud stands for.
+var azureDomains = []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net", "management.azure.com",
+	"management.core.windows.net", "graph.microsoft.com", azureDevices[1:], azureBlobs[1:]}
+
 // domains are the name constraints of the authority.
 func (n *names) domains() []string {
-	return []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net", "management.azure.com",
-		"management.core.windows.net", "graph.microsoft.com", "managedhsm.azure.net", "blob.core.windows.net", n.suffix, "localhost"}
+	local := []string{n.suffix, "localhost"}
+	return slices.Concat(azureDomains, slices.Compact(local))
+}
+
+// isLabel tells whether s can be the label of a name: no dot, and nothing that a certificate would take for
+// a wildcard.
+func isLabel(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// privateSuffixes are the names of a single label that belong to nobody (RFC 2606, RFC 6762, ICANN's
+// reservation of .internal): the authority may vouch for everything below them.
+var privateSuffixes = []string{"localhost", "test", "example", "invalid", "local", "internal"}
+
+// checkSuffix refuses a local suffix that the authority must not get power over, or that is no name at all.
+func checkSuffix(s string) error {
+	labels := strings.Split(s, ".")
+	above := func(d string) bool { return d == s || strings.HasSuffix(d, "."+s) || strings.HasSuffix(s, "."+d) }
+	switch {
+	case slices.ContainsFunc(labels, func(l string) bool { return !isLabel(l) }) || len(s) > 100:
+		return fmt.Errorf("--suffix %q: want a lower-case domain such as localhost or cloud.example.com", s)
+	case net.ParseIP(s) != nil:
+		return fmt.Errorf("--suffix %s: want a domain, not an address", s)
+	case slices.ContainsFunc(azureDomains, above), len(labels) == 1 && !slices.Contains(privateSuffixes, s):
+		return fmt.Errorf("--suffix %s: the dev cloud's authority would vouch for names of others; use one of %s, or a domain of your own", s, strings.Join(privateSuffixes, ", "))
+	}
+	return nil
 }
 
 // origin is the URL of a local host with this listener's port.
@@ -85,7 +120,8 @@ func (n *names) origin(host string) string { return "https://" + host + ":" + n.
 
 // isLocal tells whether a request came by a local name.
 func (n *names) isLocal(host string) bool {
-	return strings.HasSuffix(hostOnly(host), n.suffix) || n.of(hostOnly(host)) == roleLocal
+	host = hostOnly(host)
+	return host == n.suffix || strings.HasSuffix(host, "."+n.suffix) || n.of(host) == roleLocal
 }
 
 // loginURL is the authority that a client which reached host must use.

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -19,21 +21,81 @@ type proxy struct {
 	owned func(host, port string) bool
 	into  *handoff
 	log   *slog.Logger
+
+	work   sync.WaitGroup // connections between accept and their handing over
+	mu     sync.Mutex
+	open   map[net.Conn]struct{} // those connections; guarded by mu
+	closed bool                  // guarded by mu
 }
 
-// serve answers one accepted connection.
-func (p *proxy) serve(c net.Conn) {
-	if err := p.connect(c); err != nil {
-		p.log.Debug("proxy connection ended", "error", err)
-		_ = c.Close()
+// acceptPause is how long the proxy waits after a connection could not be accepted.
+const acceptPause = 50 * time.Millisecond
+
+// accept serves proxy connections until the listener closes. Any other failure passes (the process is out
+// of file descriptors, say): whoever brings it about must not end the proxy for everybody.
+func (p *proxy) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.log.Error("the proxy could not accept a connection", "error", err)
+			time.Sleep(acceptPause)
+			continue
+		}
+		p.serve(c)
 	}
 }
 
-const connectTime = 10 * time.Second
+// serve answers one accepted connection in the background.
+func (p *proxy) serve(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		_ = c.Close()
+		return
+	}
+	if p.open == nil {
+		p.open = make(map[net.Conn]struct{})
+	}
+	p.open[c] = struct{}{}
+	p.work.Go(func() {
+		err := p.connect(c)
+		p.mu.Lock()
+		delete(p.open, c)
+		p.mu.Unlock()
+		if err != nil {
+			p.log.Debug("proxy connection ended", "error", err)
+			_ = c.Close()
+		}
+	})
+}
 
+// Close ends the connections that were not handed over yet, and waits for that.
+func (p *proxy) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	for c := range p.open {
+		_ = c.Close()
+	}
+	p.mu.Unlock()
+	p.work.Wait()
+	return nil
+}
+
+// A client has connectTime for its CONNECT request, which has at most connectBytes.
+const (
+	connectTime  = 10 * time.Second
+	connectBytes = 16 << 10
+)
+
+// connect reads the CONNECT request and hands the connection over. With an error, the connection is still
+// the caller's.
 func (p *proxy) connect(c net.Conn) error {
 	_ = c.SetDeadline(time.Now().Add(connectTime))
-	br := bufio.NewReaderSize(c, 4096)
+	limit := &io.LimitedReader{R: c, N: connectBytes}
+	br := bufio.NewReaderSize(limit, 4096)
 	req, err := http.ReadRequest(br)
 	if err != nil {
 		return err
@@ -50,15 +112,24 @@ func (p *proxy) connect(c net.Conn) error {
 		return err
 	}
 	_ = c.SetDeadline(time.Time{})
+	limit.N = math.MaxInt64
 	return p.into.give(&buffered{Conn: c, r: br})
 }
 
+var errRefused = errors.New("refused")
+
+// refuse answers and sees to it that the answer arrives: what the client may still be sending is read, or
+// closing would reset the connection.
 func refuse(c net.Conn, status int, why string) error {
 	_, err := fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, http.StatusText(status), len(why), why)
 	if err != nil {
 		return err
 	}
-	return c.Close()
+	if t, ok := c.(*net.TCPConn); ok && t.CloseWrite() == nil {
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		_, _ = io.CopyN(io.Discard, c, 64<<10)
+	}
+	return errRefused
 }
 
 // buffered is a connection whose first bytes may have been read already.

@@ -2,6 +2,7 @@ package azhttp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -20,7 +21,7 @@ type Pace struct {
 var BodyPace = Pace{Grace: 20 * time.Second, Rate: 16 << 10}
 
 // Limit puts r's body under the pace. Call it once, before anything reads the body. A read that comes too
-// late fails with os.ErrDeadlineExceeded.
+// late fails with an error that is both os.ErrDeadlineExceeded and io.ErrUnexpectedEOF.
 func (p Pace) Limit(w http.ResponseWriter, r *http.Request) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return
@@ -55,6 +56,8 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		// From here on the server watches the connection for the client's going away; a deadline would end
 		// the request's context.
 		_ = b.conn.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("the request body came too slowly: %w: %w", io.ErrUnexpectedEOF, err)
 	case err == nil && n > 0:
 		err = b.extend()
 	}
