@@ -295,16 +295,11 @@ func (d *Dev) verifier(audiences []string) (*authn.Verifier, error) {
 // openFleet opens every HSM with the drivers of a dev cloud: passphrase file, one audit file each,
 // containers on the dev cloud's own storage.
 func (d *Dev) openFleet(ctx context.Context) error {
-	pass := d.path("passphrase")
-	if err := passfile.Create(pass); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	driver, err := passfile.New(pass, d.path("data"))
+	roots, err := openRoots(d.cfg.Dir)
 	if err != nil {
 		return err
 	}
-	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: unlock.NewRoots(d.path("data", "roots"), driver),
-		OpenAudit:     func(id string) (*audit.Log, error) { return audit.Open(d.path("data", "audit", id+".jsonl")) },
+	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
 		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, Log: d.log})
 	if err != nil {
 		return err
@@ -312,6 +307,34 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	d.closers = append(d.closers, d.fleet.Close)
 	return nil
 }
+
+// openRoots opens the place of the sealed roots below dir, and makes the passphrase that seals them when
+// there is none yet. One that has gone missing is an error: with a new one, every HSM would stay sealed.
+func openRoots(dir string) (*unlock.Roots, error) {
+	pass, data := filepath.Join(dir, "passphrase"), filepath.Join(dir, "data")
+	kept, err := os.ReadDir(filepath.Join(data, "roots"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if _, err := os.Stat(pass); errors.Is(err, fs.ErrNotExist) && len(kept) > 0 {
+		return nil, fmt.Errorf("the passphrase file %s is missing, and without it the HSMs' roots in %s cannot be opened: put it back", pass, data)
+	}
+	if err := passfile.Create(pass); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	driver, err := passfile.New(pass, data)
+	if err != nil {
+		return nil, err
+	}
+	return unlock.NewRoots(filepath.Join(data, "roots"), driver), nil
+}
+
+// openAudit opens the audit file of one HSM below dir.
+func openAudit(dir string) func(id string) (*audit.Log, error) {
+	return func(id string) (*audit.Log, error) { return audit.Open(auditFile(dir, id)) }
+}
+
+func auditFile(dir, id string) string { return filepath.Join(dir, "data", "audit", id+".jsonl") }
 
 // stopTime is how long running requests have to end when the dev cloud is closed.
 const stopTime = 10 * time.Second
