@@ -182,6 +182,7 @@ func (d *drill) finish(ctx context.Context, err error) error {
 	if err == nil {
 		err = d.proofs.failure()
 	}
+	d.report.PeakOwnBytes = d.out.own.Load()
 	d.report.end(ctx, err, d.out.since())
 	d.out.summary(&d.report)
 	if werr := d.report.write(d.o.Report); werr != nil {

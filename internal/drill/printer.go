@@ -14,7 +14,7 @@ import (
 
 // How often a step that takes long says how far it is.
 const (
-	barEvery  = 100 * time.Millisecond // on a terminal, over the same line
+	tickEvery = 100 * time.Millisecond // on a terminal, over the same line; memory is sampled as often
 	lineEvery = 10 * time.Second       // elsewhere, in lines
 	barWidth  = 28
 )
@@ -24,6 +24,7 @@ const (
 type printer struct {
 	start    time.Time
 	terminal bool
+	own      atomic.Int64 // most memory of its own that a look found, bytes
 
 	mu  sync.Mutex
 	out io.Writer
@@ -83,26 +84,28 @@ func (s *step) noted() string {
 
 // watch shows the progress of s until stop is called.
 func (p *printer) watch(s *step) (stop func()) {
-	every := lineEvery
 	if p.terminal {
-		every = barEvery
 		p.bar(s)
 	}
 	end := make(chan struct{})
 	var w sync.WaitGroup
 	w.Go(func() {
-		tick := time.NewTicker(every)
+		tick := time.NewTicker(tickEvery)
 		defer tick.Stop()
+		shown := time.Now()
 		for {
 			select {
 			case <-tick.C:
-				if p.terminal {
-					p.bar(s)
-				} else if total := s.total.Load(); total > 0 {
-					p.line("[%7.2fs]          ... %s: %d of %d", p.since().Seconds(), s.title, s.done.Load(), total)
-				}
+				p.own.Store(max(p.own.Load(), ownMemory()))
 			case <-end:
 				return
+			}
+			switch {
+			case p.terminal:
+				p.bar(s)
+			case time.Since(shown) >= lineEvery && s.total.Load() > 0:
+				shown = time.Now()
+				p.line("[%7.2fs]          ... %s: %d of %d", p.since().Seconds(), s.title, s.done.Load(), s.total.Load())
 			}
 		}
 	})
@@ -148,7 +151,11 @@ func (p *printer) summary(r *Report) {
 		p.line("Recovery time:  %.2f s from the loss of the source to the last proof; %.2f s from the new HSM's creation to its restored state", m.RecoverySeconds, m.RebuildSeconds)
 		p.line("Recovery point: the backup was %.2f s old at the disaster; the %d writes after it are gone, and nothing else", m.RecoveryPointSeconds, m.WritesAfterBackup)
 	}
-	p.line("Total:          %.2f s, peak memory %.0f MiB", r.Seconds, float64(r.PeakMemoryBytes)/(1<<20))
+	memory := fmt.Sprintf("%.0f MiB", mib(r.PeakMemoryBytes))
+	if r.PeakOwnBytes > 0 {
+		memory += fmt.Sprintf(" with the mapped pages of the store, %.0f MiB without", mib(r.PeakOwnBytes))
+	}
+	p.line("Total:          %.2f s, peak memory %s", r.Seconds, memory)
 	switch {
 	case r.Outcome == outcomePassed:
 		p.line("PASSED: all %d proofs held", len(r.Proofs))
@@ -156,6 +163,8 @@ func (p *printer) summary(r *Report) {
 		p.line("%s: %s", strings.ToUpper(r.Outcome), r.Error)
 	}
 }
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
 // step runs one step of the procedure, prints it and enters it into the report.
 func (d *drill) step(name, title string, do func(*step) error) error {

@@ -1,12 +1,9 @@
 package drill
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"os"
 	"runtime"
-	"strconv"
 	"time"
 
 	"redoubt/internal/durable"
@@ -40,7 +37,8 @@ type Report struct {
 	OfflineStep        string `json:"offline_step,omitempty"`
 
 	Measured        Measured `json:"measured"`
-	PeakMemoryBytes int64    `json:"peak_memory_bytes"`
+	PeakMemoryBytes int64    `json:"peak_memory_bytes"`               // mapped pages of the store included
+	PeakOwnBytes    int64    `json:"peak_own_memory_bytes,omitempty"` // without pages of files; sampled
 	Steps           []Step   `json:"steps"`
 	Proofs          []Proof  `json:"proofs"`
 }
@@ -121,23 +119,4 @@ func (r *Report) write(path string) error {
 // seconds rounds to milliseconds.
 func seconds(d time.Duration) float64 {
 	return float64(d.Round(time.Millisecond).Milliseconds()) / 1000
-}
-
-// peakMemory is the most memory this process ever had resident, in bytes; where the kernel does not tell
-// (VmHWM of proc(5)), what the Go runtime has obtained from it.
-func peakMemory() int64 {
-	b, err := os.ReadFile("/proc/self/status")
-	if err == nil {
-		for line := range bytes.Lines(b) {
-			if rest, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
-				kb, err := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(" kB"))), 10, 64)
-				if err == nil {
-					return kb << 10
-				}
-			}
-		}
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.Sys)
 }
