@@ -70,12 +70,21 @@ func (r *run) takeInventory(hsm string) (inventory, error) {
 			lists = append(lists, shown)
 		}
 	}
-	for _, command := range []string{"az keyvault key list-deleted", "az keyvault role definition list", "az keyvault role assignment list"} {
-		items, err := list(command)
+	for _, command := range []string{"az keyvault key list-deleted", "az keyvault role definition list"} {
+		if _, err := list(command); err != nil {
+			return inv, err
+		}
+	}
+	scopes := []string{""} // without a scope az lists those at / and /keys, but at no single key
+	for _, k := range keys {
+		scopes = append(scopes, fmt.Sprintf(" --scope /keys/%v", k["name"]))
+	}
+	for _, scope := range scopes {
+		items, err := list("az keyvault role assignment list" + scope)
 		if err != nil {
 			return inv, err
 		}
-		inv.assignments = len(items) // of the last list
+		inv.assignments += len(items)
 	}
 	inv.text = host.ReplaceAllString(canonical(lists), "https://HSM.")
 	return inv, nil
@@ -225,15 +234,15 @@ func (r *run) checkProofs(old []proof, before inventory) error {
 }
 
 func (r *run) decrypt(p proof) error {
-	command := fmt.Sprintf("az keyvault key decrypt --hsm-name %s --name %s --algorithm %s --data-type plaintext --value %s", rebuilt, p.key, p.alg, base64.StdEncoding.EncodeToString(p.ciphertext))
+	command := fmt.Sprintf("az keyvault key decrypt --hsm-name %s --name %s --algorithm %s --value %s", rebuilt, p.key, p.alg, base64.StdEncoding.EncodeToString(p.ciphertext))
 	if p.iv != "" {
 		command += " --iv " + p.iv + " --tag " + p.tag
 	}
-	var got struct{ Result string }
+	var got struct{ Result []byte }
 	if err := r.sh.json(&got, command); err != nil {
 		return err
 	}
-	if got.Result != plaintext {
+	if string(got.Result) != plaintext {
 		return fmt.Errorf("%s with %s gives %q on the rebuilt HSM, not what was encrypted", p.alg, p.key, got.Result)
 	}
 	return nil

@@ -21,8 +21,9 @@ az keyvault key set-attributes --hsm-name ContosoMHSM --name resting --expires 2
 az keyvault key create --hsm-name ContosoMHSM --name retired --kty EC-HSM --curve P-521 --tags left=behind
 az keyvault key delete --hsm-name ContosoMHSM --name retired
 az keyvault role definition create --hsm-name ContosoMHSM --role-definition '{"roleName":"Signer","description":"May sign","dataActions":["Microsoft.KeyVault/managedHsm/keys/sign/action"]}'
-az keyvault role assignment create --hsm-name ContosoMHSM --role Signer --assignee "$AZURE_CLIENT_ID" --scope /keys
-az keyvault role assignment create --hsm-name ContosoMHSM --role "Managed HSM Crypto Service Encryption User" --assignee "$AZURE_CLIENT_ID" --scope /keys/payroll
+sp=$(az ad sp show --id "$AZURE_CLIENT_ID" --query id -o tsv)
+az keyvault role assignment create --hsm-name ContosoMHSM --role Signer --assignee $sp --scope /keys
+az keyvault role assignment create --hsm-name ContosoMHSM --role "Managed HSM Crypto Service Encryption User" --assignee $sp --scope /keys/payroll
 `
 
 // runbook goes through the whole page: an HSM is made, backed up by both methods and destroyed; and then by
@@ -84,7 +85,7 @@ func (r *run) rebuild(method string, before inventory, old []proof) error {
 	if err != nil {
 		return err
 	}
-	for _, want := range []string{"\ntrue\n", "\npaid in full\n"} {
+	for _, want := range []string{"\ntrue\n", "\npaid in full"} {
 		if !strings.Contains(printed, want) {
 			return fmt.Errorf("%s: %q was not printed:\n%s", last, strings.TrimSpace(want), indent(printed))
 		}
