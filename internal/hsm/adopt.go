@@ -44,7 +44,8 @@ func (c *call) adopt(ctx context.Context, rootID string, r *seal.Root, how domai
 
 // resealInto copies the whole content into generation gen, sealed under r.
 func (c *call) resealInto(ctx context.Context, gen string, r *seal.Root) error {
-	w := &stager{h: c.h, fence: []store.Cond{store.Unchanged(c.h.deviceKey(), c.v.rev)}}
+	w := newStager(c.h, store.Unchanged(c.h.deviceKey(), c.v.rev))
+	defer w.wait()
 	err := c.v.scan(ctx, "", func(logical string, kv store.KV) (bool, error) {
 		if _, ok := kindOf(logical); !ok {
 			return false, fmt.Errorf("%w: unknown record %s", ErrCorrupt, logical)
@@ -60,41 +61,4 @@ func (c *call) resealInto(ctx context.Context, gen string, r *seal.Root) error {
 		return err
 	}
 	return w.flush(ctx)
-}
-
-// stager writes many records in transactions of bounded size, each only while its fence holds.
-type stager struct {
-	h     *HSM
-	fence []store.Cond
-	ops   []store.Op
-	bytes int
-	total int // records written or waiting
-}
-
-// add writes out what waits when op does not fit beside it.
-func (w *stager) add(ctx context.Context, op store.Op) error {
-	size := len(op.Key) + len(op.Val)
-	if len(w.ops) == store.MaxOps || w.bytes+size > stageBytes {
-		if err := w.flush(ctx); err != nil {
-			return err
-		}
-	}
-	w.ops = append(w.ops, op)
-	w.bytes += size
-	w.total++
-	return nil
-}
-
-// stageBytes leaves room for the keys of the fence, which count as well.
-const stageBytes = store.MaxTxnBytes - 8*store.MaxKey
-
-func (w *stager) flush(ctx context.Context) error {
-	if len(w.ops) == 0 {
-		return nil
-	}
-	if _, err := w.h.store.Txn(ctx, w.fence, w.ops); err != nil {
-		return storeError("stage records", err)
-	}
-	w.ops, w.bytes = nil, 0
-	return nil
 }

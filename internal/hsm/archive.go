@@ -33,12 +33,14 @@ type archive struct {
 	used        int // records that a restore takes over
 }
 
-// archivedKey is one key name of an archive.
+// archivedKey is one key name of an archive: no more of it than is needed, because an archive may have many.
 type archivedKey struct {
-	logical   string // name of its head's record
-	head      head
-	versions  int
-	materials int
+	logical     string // name of its head's record
+	name        key.Name
+	incarnation key.IncarnationID
+	want        int // versions, as its head says
+	versions    int
+	materials   int
 }
 
 // openArchive reads the archive in folder: manifest, completeness, every byte and every record, which must
@@ -107,7 +109,7 @@ func (a *archive) remember(logical string, kind seal.Kind, plain []byte) error {
 		if hd.Meta.Name.Fold() != name || !isID(string(hd.Incarnation)) || a.keys[hd.Incarnation] != nil {
 			return errors.New("it is not the head of that key")
 		}
-		a.keys[hd.Incarnation] = &archivedKey{logical: logical, head: hd}
+		a.keys[hd.Incarnation] = &archivedKey{logical: logical, name: hd.Meta.Name, incarnation: hd.Incarnation, want: hd.Versions}
 		if kind == seal.KindHead {
 			a.live++
 		}
@@ -156,8 +158,8 @@ func (a *archive) takes(logical string) bool {
 func (a *archive) incomplete() string {
 	var names []string
 	for _, k := range a.keys {
-		if k.versions != k.head.Versions || k.materials != k.head.Versions {
-			names = append(names, fmt.Sprintf("%s (%d of %d versions)", k.head.Meta.Name, min(k.versions, k.materials), k.head.Versions))
+		if k.versions != k.want || k.materials != k.want {
+			names = append(names, fmt.Sprintf("%s (%d of %d versions)", k.name, min(k.versions, k.materials), k.want))
 		}
 	}
 	if len(names) == 0 {

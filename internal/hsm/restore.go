@@ -82,7 +82,8 @@ func (h *HSM) restore(ctx context.Context, j *runningJob) (outcome, error) {
 // the initial administrators if none of these would be Administrator otherwise; it returns whom it granted
 // the role.
 func (j *runningJob) stage(ctx context.Context, a *archive, gen string) ([]string, error) {
-	w := &stager{h: j.h, fence: []store.Cond{store.Unchanged(j.h.deviceKey(), j.v.rev)}}
+	w := newStager(j.h, store.Unchanged(j.h.deviceKey(), j.v.rev))
+	defer w.wait()
 	prefix := j.h.generationPrefix(gen)
 	for r, err := range backup.Read(ctx, j.storage, a.manifest) {
 		if err != nil {

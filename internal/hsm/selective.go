@@ -81,7 +81,7 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 	free := sync.OnceFunc(func() { release(false) })
 	j.undo = func(ctx context.Context) {
 		free()
-		if err := h.sweepKey(ctx, k.head.Incarnation); err != nil {
+		if err := h.sweepKey(ctx, k.incarnation); err != nil {
 			h.log.WarnContext(ctx, "a restored part of a key is left to be swept", "error", err)
 		}
 	}
@@ -91,7 +91,7 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 	}
 	details := a.audit()
 	details["key"] = string(j.doc.Key)
-	text := fmt.Sprintf("restored key %s with %d versions from the %s", k.head.Meta.Name, k.versions, a.source(h.cfg.Clock()))
+	text := fmt.Sprintf("restored key %s with %d versions from the %s", k.name, k.versions, a.source(h.cfg.Clock()))
 	return outcome{
 		details: text + a.incomplete(),
 		ifs:     []store.Cond{note, j.v.cond(headName(j.doc.Key), stamp{}), j.v.cond(deletedName(j.doc.Key), stamp{})},
@@ -108,7 +108,7 @@ var errSoftDeleted = errors.New("it is soft-deleted in this backup; a full resto
 // find looks a live key up.
 func (a *archive) find(name key.Name) (*archivedKey, error) {
 	for _, k := range a.keys {
-		if k.head.Meta.Name.Fold() != name.Fold() {
+		if k.name.Fold() != name.Fold() {
 			continue
 		}
 		if k.logical != headName(name) {
@@ -122,14 +122,15 @@ func (a *archive) find(name key.Name) (*archivedKey, error) {
 // stageKey writes the note and, behind it, versions and material, still sealed. It returns the sealed head
 // and the condition that the note is still there.
 func (j *runningJob) stageKey(ctx context.Context, a *archive, k *archivedKey) (sealedHead []byte, note store.Cond, err error) {
-	h, inc := j.h, k.head.Incarnation
+	h, inc := j.h, k.incarnation
 	noteKey := h.sweepKeyKey(inc)
 	rev, err := h.store.Txn(ctx, []store.Cond{store.Absent(noteKey)}, []store.Op{store.Put(noteKey, []byte(j.v.dev.Generation))})
 	if err != nil {
 		return nil, store.Cond{}, storeError("note what is being restored", err)
 	}
 	note = store.Unchanged(noteKey, rev)
-	w := &stager{h: h, fence: []store.Cond{note}}
+	w := newStager(h, note)
+	defer w.wait()
 	for _, prefix := range []string{k.logical, materialsPrefix(inc), versionsPrefix(inc)} {
 		for r, err := range backup.ReadPrefix(ctx, j.storage, a.manifest, prefix) {
 			if err != nil {

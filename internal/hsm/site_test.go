@@ -88,7 +88,8 @@ func (r *testHSM) widen(n int) {
 		r.t.Fatal(err)
 	}
 	v := &view{h: r.HSM, dev: d, rev: rev, root: root}
-	w := &stager{h: r.HSM}
+	w := newStager(r.HSM)
+	defer w.wait()
 	for range n {
 		a := rbac.Assignment{ID: newGUID(), Scope: rbac.ScopeKeys, Principal: newGUID(), Definition: rbac.CryptoAuditor}
 		if err := w.add(r.t.Context(), v.putAssignment(a)); err != nil {

@@ -85,20 +85,22 @@ func (h *HSM) sweepGeneration(ctx context.Context, gen string) {
 
 // deleteAll deletes everything under prefix in bounded transactions.
 func (h *HSM) deleteAll(ctx context.Context, prefix string) error {
+	w := newStager(h)
+	defer w.wait()
+	q := store.Query{Prefix: prefix, KeysOnly: true}
 	for {
-		page, err := h.store.Range(ctx, store.Query{Prefix: prefix, KeysOnly: true, Limit: store.MaxOps})
+		page, err := h.store.Range(ctx, q)
 		if err != nil {
 			return storeError("list leftovers", err)
 		}
-		if len(page.KVs) == 0 {
-			return nil
+		for _, kv := range page.KVs {
+			if err := w.add(ctx, store.Delete(kv.Key)); err != nil {
+				return fmt.Errorf("delete leftovers: %w", err)
+			}
+			q.After = kv.Key
 		}
-		ops := make([]store.Op, len(page.KVs))
-		for i, kv := range page.KVs {
-			ops[i] = store.Delete(kv.Key)
-		}
-		if _, err := h.store.Txn(ctx, nil, ops); err != nil {
-			return storeError("delete leftovers", err)
+		if !page.More || len(page.KVs) == 0 {
+			return w.flush(ctx)
 		}
 	}
 }
