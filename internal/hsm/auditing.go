@@ -127,7 +127,9 @@ func (h *HSM) drainOutbox(ctx context.Context) {
 		}
 		slices.SortFunc(page.KVs, func(a, b store.KV) int { return cmp.Compare(a.Create, b.Create) })
 		if err := h.moveToFile(ctx, page.KVs); err != nil {
-			h.log.ErrorContext(ctx, "audit outbox could not be written", "error", err)
+			if ctx.Err() == nil { // else the device closes, and finishAudit goes on
+				h.log.ErrorContext(ctx, "audit outbox could not be written", "error", err)
+			}
 			return
 		}
 		h.maybeCheckpoint(uint64(len(page.KVs)))

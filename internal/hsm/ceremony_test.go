@@ -47,8 +47,11 @@ func TestActivation(t *testing.T) {
 		t.Errorf("status before any download: %v", err)
 	}
 	_, err := r.CreateKey(ctx, admin, "k", key.CreateParams{Spec: key.Spec{Type: key.Oct}})
-	if !errors.Is(err, rbac.ErrDenied) {
+	if !errors.Is(err, ErrNotActivated) { // not "assign a role", which cannot be done yet
 		t.Errorf("a key by an administrator: %v", err)
+	}
+	if _, err := r.CreateKey(ctx, stranger, "k", key.CreateParams{Spec: key.Spec{Type: key.Oct}}); !errors.Is(err, rbac.ErrDenied) {
+		t.Errorf("a key by a stranger: %v", err)
 	}
 	_, err = r.ListAssignments(ctx, admin, rbac.ScopeRoot, AssignmentFilter{})
 	if !errors.Is(err, ErrNotActivated) {

@@ -66,26 +66,23 @@ func (c *call) admit(ctx context.Context) error {
 		return err
 	}
 	c.v = view{h: c.h, dev: d, rev: rev, root: root}
-	// Permission before state: a stranger learns nothing, not even whether the HSM is activated.
-	if err := c.permit(ctx); err != nil {
-		return err
-	}
-	if row := c.op.row(); !row.allowedIn(d.State) {
-		return c.h.notAllowed(d.State, c.op)
-	}
-	return nil
+	return c.permit(ctx)
 }
 
+// permit checks permission and state. A stranger learns nothing, not even whether the HSM is activated; but
+// whoever has any role on it learns of the state first, because before activation no role can be assigned
+// that would help.
 func (c *call) permit(ctx context.Context) error {
-	if c.owner != "" && c.owner == c.who.ID {
-		return nil
-	}
 	t, err := c.v.rolesTable(ctx)
 	if err != nil {
 		return err
 	}
-	if a := c.op.row().Action; !t.Allow(c.who.Principal, a, c.scope) {
-		return &rbac.Denied{Action: a, Scope: c.scope}
+	row, owner := c.op.row(), c.owner != "" && c.owner == c.who.ID
+	switch allowed := row.allowedIn(c.v.dev.State); {
+	case !allowed && (owner || t.Knows(c.who.Principal)):
+		return c.h.notAllowed(c.v.dev.State, c.op)
+	case !owner && !t.Allow(c.who.Principal, row.Action, c.scope):
+		return &rbac.Denied{Action: row.Action, Scope: c.scope}
 	}
 	return nil
 }

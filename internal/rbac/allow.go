@@ -112,6 +112,22 @@ func (t *Table) Allow(p Principal, a Action, at Scope) bool {
 	return false
 }
 
+// Knows tells whether p, or a group p is in, has any role at all.
+func (t *Table) Knows(p Principal) bool {
+	if t == nil || p.ID == "" {
+		return false
+	}
+	if len(t.byPrincipal[p.ID]) > 0 {
+		return true
+	}
+	for _, g := range p.Groups {
+		if len(t.byPrincipal[g]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *Table) allow(id string, a Action, at Scope) bool {
 	for _, g := range t.byPrincipal[id] {
 		if g.give.Has(a) && g.scope.Contains(at) {

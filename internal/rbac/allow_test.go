@@ -212,3 +212,25 @@ func BenchmarkAllow(b *testing.B) {
 		}
 	}
 }
+
+// TestKnows: whoever has a role somewhere is known; an assignment of a role that is gone makes nobody known.
+func TestKnows(t *testing.T) {
+	t.Parallel()
+	const alice, group, bob = "aaaaaaaa-0000-4000-8000-000000000001", "aaaaaaaa-0000-4000-8000-000000000002", "aaaaaaaa-0000-4000-8000-000000000003"
+	table, err := Compile([]Assignment{{Principal: alice, Scope: "/keys/k", Definition: CryptoAuditor}, {Principal: group, Scope: ScopeRoot, Definition: CryptoUser},
+		{Principal: bob, Scope: ScopeRoot, Definition: "bbbbbbbb-0000-4000-8000-000000000000"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		p    Principal
+		want bool
+	}{{Principal{ID: alice}, true}, {Principal{ID: "x", Groups: []string{"y", group}}, true}, {Principal{ID: bob}, false}, {Principal{ID: "x"}, false}, {Principal{}, false}, {Principal{Groups: []string{group}}, false}} {
+		if got := table.Knows(c.p); got != c.want {
+			t.Errorf("%+v: %v", c.p, got)
+		}
+	}
+	if (*Table)(nil).Knows(Principal{ID: alice}) {
+		t.Error("no table knows somebody")
+	}
+}
