@@ -46,6 +46,8 @@ type DevConfig struct {
 	RestorePointMaxAge time.Duration
 	MaxKeys            int // keys an HSM can have; 0: the service's 5,000
 	Log                *slog.Logger
+
+	testOnlyHeaderTime time.Duration // in the place of headerTime
 }
 
 // Dev is a running dev cloud: control plane, data plane, identity, Graph and storage on one loopback
@@ -89,6 +91,9 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.testOnlyHeaderTime == 0 {
+		cfg.testOnlyHeaderTime = headerTime
 	}
 	if err := loopbackOnly(cfg.Listen); err != nil {
 		return nil, err

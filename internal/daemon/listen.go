@@ -43,7 +43,7 @@ func (d *Dev) serve(tlsL, proxyL net.Listener) {
 	d.front = front
 	in := newHandoff(tlsL.Addr())
 	conf := d.ca.serverConfig(func(name string) bool { return d.names.of(name) != roleNone })
-	srv := &http.Server{Handler: paced(front), ConnState: d.fresh.state, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+	srv := &http.Server{Handler: paced(front), ConnState: d.fresh.state, ReadHeaderTimeout: d.cfg.testOnlyHeaderTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	d.servers = append(d.servers, srv)
@@ -54,7 +54,7 @@ func (d *Dev) serve(tlsL, proxyL net.Listener) {
 			}
 		})
 	}
-	p := &proxy{owned: d.names.owned, into: in, log: d.log}
+	p := &proxy{owned: d.names.owned, into: in, log: d.log, patience: d.cfg.testOnlyHeaderTime}
 	d.closers = append(d.closers, p.Close, proxyL.Close, in.Close)
 	d.work.Go(func() { p.accept(proxyL) })
 }

@@ -22,6 +22,8 @@ type proxy struct {
 	into  *handoff
 	log   *slog.Logger
 
+	patience time.Duration // for the CONNECT request
+
 	work   sync.WaitGroup // connections between accept and their handing over
 	mu     sync.Mutex
 	open   map[net.Conn]struct{} // those connections; guarded by mu
@@ -84,16 +86,13 @@ func (p *proxy) Close() error {
 	return nil
 }
 
-// A client has connectTime for its CONNECT request, which has at most connectBytes.
-const (
-	connectTime  = 10 * time.Second
-	connectBytes = 16 << 10
-)
+// connectBytes is the most a CONNECT request may have.
+const connectBytes = 16 << 10
 
 // connect reads the CONNECT request and hands the connection over. With an error, the connection is still
 // the caller's.
 func (p *proxy) connect(c net.Conn) error {
-	_ = c.SetDeadline(time.Now().Add(connectTime))
+	_ = c.SetDeadline(time.Now().Add(p.patience))
 	limit := &io.LimitedReader{R: c, N: connectBytes}
 	br := bufio.NewReaderSize(limit, 4096)
 	req, err := http.ReadRequest(br)
