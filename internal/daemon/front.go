@@ -67,15 +67,12 @@ func (w *writer) SetDeadline(t time.Time) error {
 	return w.Conn.SetDeadline(t)
 }
 
-// fresh knows the connections on which no request has come yet. A server that shuts down would wait five
-// seconds for them.
+// fresh knows the connections on which no request has come yet. A server that shuts down serves none of
+// them, and yet would wait five seconds for them.
 type fresh struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
 }
-
-// freshTime is how long a connection has to bring its first request when the server is shut down.
-const freshTime = 500 * time.Millisecond
 
 // state is an http.Server's ConnState.
 func (f *fresh) state(c net.Conn, s http.ConnState) {
@@ -91,20 +88,11 @@ func (f *fresh) state(c net.Conn, s http.ConnState) {
 	f.conns[c] = struct{}{}
 }
 
-// close closes them in the background after freshTime, if they are still without a request. Closing TLS
-// tells the peer, which can take some seconds more.
+// close closes them, in the background: closing TLS tells the peer, which can take some seconds.
 func (f *fresh) close(work *sync.WaitGroup) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for c := range f.conns {
-		work.Go(func() {
-			time.Sleep(freshTime)
-			f.mu.Lock()
-			_, still := f.conns[c]
-			f.mu.Unlock()
-			if still {
-				_ = c.Close()
-			}
-		})
+		work.Go(func() { _ = c.Close() })
 	}
 }

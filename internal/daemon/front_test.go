@@ -281,7 +281,12 @@ func TestRequestsInFlightEnd(t *testing.T) {
 	t.Parallel()
 	s := start(t, DevConfig{})
 	c := s.tunnel("management.azure.com")
-	fmt.Fprint(c, "POST /subscriptions HTTP/1.1\r\nHost: management.azure.com\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{")
+	br := bufio.NewReader(c)
+	fmt.Fprintf(c, "PUT /subscriptions/%s/resourceGroups/g HTTP/1.1\r\nHost: management.azure.com\r\nAuthorization: Bearer %s\r\nContent-Length: 22\r\nExpect: 100-continue\r\n\r\n",
+		s.Get("AZURE_SUBSCRIPTION_ID"), s.token("https://management.azure.com"))
+	if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") { // the handler reads the body
+		t.Fatalf("%q, %v", line, err)
+	}
 	began := time.Now()
 	d := s.Dev
 	s.Dev = nil
@@ -289,9 +294,12 @@ func TestRequestsInFlightEnd(t *testing.T) {
 	go func() { ended <- d.Close() }()
 	for accepting(d.tlsAddr) {
 	}
-	fmt.Fprint(c, "}")
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	fmt.Fprint(c, `{"location": "westus"}`)
+	if _, err := br.ReadString('\n'); err != nil { // the end of the first answer
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != http.StatusCreated {
 		t.Fatalf("%+v, %v", resp, err)
 	}
 	_ = resp.Body.Close()
