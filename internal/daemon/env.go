@@ -46,13 +46,17 @@ func readCredentials(path string) (credentials, error) {
 // Variable is one line of env.sh.
 type Variable struct{ Name, Value string }
 
+// notProxied leaves localhost out: clients take it for all of its subdomains too, and the proxy is what resolves
+// NAME.managedhsm.localhost where the system does not. It answers for localhost itself as well.
+const notProxied = "127.0.0.1,::1"
+
 // Env is what env.sh exports: with it, unmodified clients reach this dev cloud under Azure's own names.
 func (d *Dev) Env() []Variable {
 	_, port, _ := net.SplitHostPort(d.proxyAddr.String())
 	a := d.account
 	return append([]Variable{
-		{"HTTPS_PROXY", "http://127.0.0.1:" + port}, {"NO_PROXY", "127.0.0.1,localhost"},
-		{"https_proxy", "http://127.0.0.1:" + port}, {"no_proxy", "127.0.0.1,localhost"}, // where both are set, these win
+		{"HTTPS_PROXY", "http://127.0.0.1:" + port}, {"NO_PROXY", notProxied},
+		{"https_proxy", "http://127.0.0.1:" + port}, {"no_proxy", notProxied}, // where both are set, these win
 		{"REQUESTS_CA_BUNDLE", d.path("ca.pem")}, {"SSL_CERT_FILE", d.path("ca.pem")}, {"NODE_EXTRA_CA_CERTS", d.path("ca.pem")},
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
 		{"AZURE_TENANT_ID", a.Tenant.ID}, {"AZURE_SUBSCRIPTION_ID", a.Subscription.ID},

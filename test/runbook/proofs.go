@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -57,6 +58,9 @@ func (r *run) takeInventory(hsm string) (inventory, error) {
 		}
 		for _, v := range versions {
 			kid, _ := v["kid"].(string)
+			if domain := cmp.Or(r.domain, ".managedhsm.azure.net/"); !strings.Contains(kid, domain) {
+				return inv, fmt.Errorf("the key %s is not below %s", kid, domain)
+			}
 			_, id, _ := strings.Cut(kid, "/keys/")
 			var shown json.RawMessage
 			if err := r.sh.json(&shown, "az keyvault key show --id "+kid); err != nil {

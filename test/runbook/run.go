@@ -17,6 +17,7 @@ type variant struct {
 	name    string
 	azurite bool                         // storage accounts live in Azurite
 	setUp   string                       // commands after env.sh, before the page
+	domain  string                       // of the HSMs; empty: that of Azure
 	rewrite func(commands string) string // changes the page's commands; nil: none
 	play    func(r *run) error           // what is run
 }
@@ -31,7 +32,7 @@ var (
 var variants = []variant{
 	{name: "azurite", azurite: true, play: (*run).runbook},
 	{name: "built-in", play: (*run).runbook},
-	{name: "own-cloud", play: (*run).runbook,
+	{name: "own-cloud", play: (*run).runbook, domain: ".managedhsm.localhost:",
 		setUp: `az cloud register -n "$REDOUBT_CLOUD" --endpoint-resource-manager "$REDOUBT_RESOURCE_MANAGER"; az cloud set -n "$REDOUBT_CLOUD"`},
 	{name: "redoubt", play: (*run).runbook, setUp: "export REDOUBT_AUTH=az", rewrite: ownTool},
 	{name: "commands", play: (*run).commands},

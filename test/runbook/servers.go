@@ -41,7 +41,7 @@ func startServer(ctx context.Context, name, log string, env []string, announced 
 		return nil, err
 	}
 	s := &server{name: name, log: log, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{})}
-	s.cmd.Env, s.cmd.Stderr = env, file
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stderr = filepath.Dir(log), env, file
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal is ours to pass on
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -130,7 +130,7 @@ func startAzurite(ctx context.Context, azurite, dir, accounts string) (*server, 
 		return ok
 	}
 	s, err := startServer(ctx, "Azurite", filepath.Join(dir, "azurite.log"), append(os.Environ(), "AZURITE_ACCOUNTS="+accounts), announced,
-		azurite, "--blobHost", "127.0.0.1", "--blobPort", "0", "--location", dir, "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry",
+		azurite, "--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry",
 		"--oauth", "basic", "--cert", cert, "--key", key)
 	return s, url, err
 }

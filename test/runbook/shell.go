@@ -24,8 +24,9 @@ type shell struct {
 	cmd    *exec.Cmd
 	script io.WriteCloser
 	marks  *bufio.Scanner
+	reader *os.File // what marks reads
 	steps  int
-	done   chan error
+	done   chan struct{} // closed when bash has ended
 	timing []timed
 }
 
@@ -53,7 +54,7 @@ func startShell(ctx context.Context, dir, logs string, env []string) (*shell, er
 	if err != nil {
 		return nil, err
 	}
-	s := &shell{dir: dir, logs: logs, marks: bufio.NewScanner(r), done: make(chan error, 1)}
+	s := &shell{dir: dir, logs: logs, marks: bufio.NewScanner(r), reader: r, done: make(chan struct{})}
 	s.marks.Buffer(nil, 1<<20)
 	s.cmd = exec.CommandContext(ctx, "bash", "--noprofile", "--norc", "-s")
 	s.cmd.Dir, s.cmd.Env, s.cmd.ExtraFiles = dir, env, []*os.File{w}
@@ -69,15 +70,19 @@ func startShell(ctx context.Context, dir, logs string, env []string) (*shell, er
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	go func() { s.done <- s.cmd.Wait(); _ = r.Close() }()
+	go func() {
+		_ = s.cmd.Wait() // how it ended is told by its reports
+		close(s.done)
+	}()
 	_, err = io.WriteString(s.script, prelude)
 	return s, err
 }
 
-// close ends bash and waits for it.
+// close ends bash and waits for it. It may be called again.
 func (s *shell) close() {
 	_ = s.script.Close()
 	<-s.done
+	_ = s.reader.Close()
 }
 
 // run executes commands and returns what they printed, standard error included.
