@@ -6,12 +6,12 @@ export CGO_ENABLED = 0
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
 FLAGS    = -trimpath -ldflags=-s
 
-.PHONY: build test unit clients runbook race lint fuzz bench drill clean
+.PHONY: build test unit clients runbook kill race lint fuzz bench drill clean
 
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
 
-test: build unit lint runbook ## everything CI runs
+test: build unit lint kill runbook ## everything CI runs
 
 unit: ## the tests that need no network
 	@test/stage "go vet" $(GO) vet ./...
@@ -22,6 +22,9 @@ clients: ## install genuine az and Azurite into the cache folder
 
 runbook: build clients ## the documented procedure, by genuine clients, command for command
 	@test/stage "runbooks" test/runbook/all "$(CACHE)"
+
+kill: ## SIGKILL of a real server at many moments, and what is there afterwards
+	@test/stage "kill" $(GO) run ./test/kill
 
 race: ## the unit tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
