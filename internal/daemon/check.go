@@ -108,7 +108,6 @@ func verifyAudit(path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	_, err = audit.Verify(f, "", nil)
-	return err
+	return errors.Join(err, f.Close())
 }

@@ -21,7 +21,6 @@ type job struct {
 	folder   string            // backup that is restored
 	archived map[string]string // inventory of that backup
 	there    map[string]string // inventory before the step
-	extra    string            // a key that is there and not in the backup
 }
 
 func (j *job) note(change func()) {

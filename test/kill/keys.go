@@ -159,7 +159,7 @@ func (l *lane) verify(ctx context.Context, h *client.HSM) (outcome, error) {
 func look(ctx context.Context, h *client.HSM, name string) (keyState, error) {
 	k, err := h.GetKey(ctx, name, "")
 	if client.IsNotFound(err) {
-		k, err = h.GetDeletedKey(ctx, name)
+		_, err = h.GetDeletedKey(ctx, name)
 		if client.IsNotFound(err) {
 			return keyState{"none", 0, ""}, nil
 		}

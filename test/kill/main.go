@@ -60,7 +60,7 @@ func run(ctx context.Context, kills int, keep bool) error {
 	if keep {
 		fmt.Println("folder:", dir)
 	} else {
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 	}
 	w, err := newWorld(ctx, dir)
 	if err != nil {
@@ -131,8 +131,8 @@ func (w *world) interrupt(ctx context.Context, sc scenario, at time.Duration) er
 		return ctx.Err()
 	}
 	w.server.kill()
-	cancel() // what the client still tries cannot come to anything
-	<-ended
+	cancel()    // what the client still tries cannot come to anything
+	_ = <-ended // how far it came does not matter
 	if err := w.check(ctx); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (s *server) terminate() error {
 		return nil
 	case <-time.After(15 * time.Second):
 		_ = s.cmd.Process.Kill()
-		<-ended
+		_ = <-ended
 		s.cmd = nil
 		return errors.New("SIGTERM did not end the server within 15 s")
 	}
