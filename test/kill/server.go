@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,9 +86,9 @@ func (s *server) terminate() error {
 		return nil
 	case <-time.After(15 * time.Second):
 		_ = s.cmd.Process.Kill()
-		_ = <-ended
+		err := <-ended
 		s.cmd = nil
-		return errors.New("SIGTERM did not end the server within 15 s")
+		return fmt.Errorf("SIGTERM did not end the server within 15 s: %w", err)
 	}
 }
 
