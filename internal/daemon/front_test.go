@@ -316,3 +316,56 @@ func accepting(addr net.Addr) bool {
 	}
 	return err == nil
 }
+
+// TestEveryBodyHasAPace: the front limits bodies before any service sees them.
+func TestEveryBodyHasAPace(t *testing.T) {
+	t.Parallel()
+	kinds := make(chan string, 2)
+	addr := plainServer(t, paced(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { kinds <- fmt.Sprintf("%T", r.Body) })))
+	for _, body := range []io.Reader{strings.NewReader("x"), nil} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := &http.Transport{DisableKeepAlives: true}
+		resp, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if kind := <-kinds; (kind == "*azhttp.pacedBody") != (body != nil) {
+			t.Errorf("the body is a %s", kind)
+		}
+	}
+}
+
+// deadlines records what is set on a connection.
+type deadlines struct {
+	net.Conn
+	write []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.write = append(d.write, t); return nil }
+func (d *deadlines) Write(p []byte) (int, error)        { return len(p), nil }
+
+// TestWritesHaveADeadline, each its own, unless somebody has set another.
+func TestWritesHaveADeadline(t *testing.T) {
+	t.Parallel()
+	d := &deadlines{}
+	w := &writer{Conn: d}
+	for range 2 {
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(d.write) != 2 || time.Until(d.write[1]) > writeTime || time.Until(d.write[1]) < writeTime/2 {
+		t.Errorf("deadlines %v", d.write)
+	}
+	soon := time.Now().Add(time.Second)
+	if err := w.SetWriteDeadline(soon); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("x")); err != nil || len(d.write) != 3 || !d.write[2].Equal(soon) {
+		t.Errorf("deadlines %v, %v", d.write, err)
+	}
+}

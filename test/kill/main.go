@@ -134,7 +134,7 @@ func (w *world) interrupt(ctx context.Context, sc scenario, at time.Duration) er
 		return ctx.Err()
 	}
 	w.server.kill()
-	cancel()    // what the client still tries cannot come to anything
+	cancel() // what the client still tries cannot come to anything
 	<-ended
 	if err := w.check(ctx); err != nil {
 		return err

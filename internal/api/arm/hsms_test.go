@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"redoubt/internal/audit"
 	"redoubt/internal/hsmtest"
 )
 
@@ -207,4 +208,24 @@ func TestIdentities(t *testing.T) {
 func (c client) grant(role, scope, principal string) {
 	c.T.Helper()
 	c.do("PUT "+scope+"/providers/Microsoft.Authorization/roleAssignments/"+hsmtest.NewGUID(), `{"properties":{"roleDefinitionId":"`+c.sub()+`/providers/Microsoft.Authorization/roleDefinitions/`+role+`","principalId":"`+principal+`"}}`).Want(201)
+}
+
+// TestBrokenHSM: one that cannot be opened is shown as failed, and its clients are told to come back.
+func TestBrokenHSM(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	made := owner(s)
+	made.do("PUT "+mine, made.hsmBody("")).Want(200)
+	open := s.Config.OpenAudit
+	s.Config.OpenAudit = func(string) (*audit.Log, error) { return nil, audit.ErrBroken }
+	s.Restart()
+	c := owner(s)
+	c.same(c.do("GET "+mine, nil).Want(200), hsmResource(noIdentity, "Failed", "Unknown"))
+	a := c.Do(hsmtest.Ask{Method: "GET", Host: "contosomhsm.managedhsm.azure.net", Path: "/keys"})
+	a.WantError(503, "ServiceUnavailable", "")
+	if a.Header.Get("Retry-After") == "" || strings.Contains(string(a.Body), "audit") {
+		t.Errorf("%v %s", a.Header, a.Body)
+	}
+	s.Config.OpenAudit = open
+	s.Restart()
 }

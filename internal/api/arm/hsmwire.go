@@ -2,6 +2,7 @@ package arm
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -79,6 +80,9 @@ func (q *request) wireHSM(r fleet.Resource) hsmResource {
 func (q *request) deviceState(r fleet.Resource, p *hsmProperties) {
 	p.ProvisioningState, p.SecurityDomain.Status = "Succeeded", "Unknown"
 	d, _, err := q.h.cfg.Fleet.Device(r.Name)
+	if errors.Is(err, hsm.ErrUnavailable) {
+		p.ProvisioningState, p.StatusMessage = "Failed", "The HSM could not be opened; the log of the server says why."
+	}
 	if err != nil {
 		return
 	}
