@@ -2,7 +2,13 @@ package dataplane
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"testing"
+
+	"redoubt/internal/api/azhttp"
+	"redoubt/internal/key"
+	"redoubt/internal/rbac"
 )
 
 // FuzzByteString: what is accepted has one encoding, and it is the one that went in.
@@ -25,6 +31,71 @@ func FuzzByteString(f *testing.F) {
 		}
 		if text != nil && `"`+*text+`"` != string(out) {
 			t.Errorf("%s became %s", in, out)
+		}
+	})
+}
+
+// FuzzCreateBody: whatever a creation carries, what comes of it is a key that can be, or a refusal.
+func FuzzCreateBody(f *testing.F) {
+	for _, s := range []string{`{"kty":"RSA-HSM","key_size":2048}`, `{"kty":"EC"}`, `{"kty":"oct","key_size":256,"attributes":{"exportable":true}}`, `{"kty":"RSA","public_exponent":-1,"tags":{"a":"b"}}`,
+		`{"kty":null,"key_ops":[]}`, `{"attributes":{"exp":1e18,"nbf":-1}}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		var body keyCreateParameters
+		if azhttp.DecodeBody([]byte(in), &body) != nil {
+			return
+		}
+		p, err := body.params()
+		if err != nil {
+			return
+		}
+		if again, err := key.NewSpec(p.Spec.Type, p.Spec.Bits, p.Spec.Curve, 0); err != nil || again.Type != p.Spec.Type || body.Attributes.Exportable {
+			t.Errorf("%s: %+v, %v", in, p.Spec, err)
+		}
+	})
+}
+
+// FuzzFilter: a filter that is taken selects by scope, by one principal, or not at all.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"", "atScope()", "principalId eq '11111111-1111-4111-8111-111111111111'", "principalId eq {11111111-1111-4111-8111-111111111111}", "principalId ne 'x'", "atScope() and principalId eq 'x'"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		a, err := parseFilter(in)
+		if err != nil {
+			return
+		}
+		if _, err := rbac.ParseGUID(a.Principal); a.Principal != "" && (err != nil || a.AtScope) {
+			t.Errorf("%q: %+v", in, a)
+		}
+	})
+}
+
+// FuzzPaging: whatever a client puts into the query, a page is never larger than 25.
+func FuzzPaging(f *testing.F) {
+	for _, s := range []string{"", "maxresults=1", "maxresults=26", "maxresults=1&maxresults=99", "$skiptoken=%00", "%24skiptoken=a2V5&api-version=7.5"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		q := &request{Request: &azhttp.Request{Request: &http.Request{Host: "h", URL: &url.URL{Path: "/keys", RawQuery: query}}}}
+		after, limit, err := q.paging()
+		if err != nil {
+			return
+		}
+		if limit < 1 || limit > maxPage {
+			t.Fatalf("%q: %d", query, limit)
+		}
+		if after == "" {
+			return
+		}
+		u, err := url.Parse(*q.nextLink(after, limit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.URL = u
+		if again, size, err := q.paging(); err != nil || again != after || size != limit {
+			t.Errorf("%q: %q became %q, %d %v", query, after, again, size, err)
 		}
 	})
 }
