@@ -21,7 +21,8 @@ clients: ## install genuine az and Azurite into the cache folder
 	@test/stage "clients" test/clients/install "$(CACHE)"
 
 runbook: build clients ## the documented procedure, by genuine clients, command for command
-	@test/stage "runbooks" test/runbook/all "$(CACHE)"
+	@$(GO) build -o bin/runbook ./test/runbook
+	@test/stage "runbooks" bin/runbook -cache "$(CACHE)"
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
 	@test/stage "kill" $(GO) run ./test/kill

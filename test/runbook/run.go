@@ -193,7 +193,7 @@ func (r *run) done(what string, start time.Time, first int) {
 	r.report.print(r.name, "%s: %s", what, short(time.Since(start)))
 	if r.verbose {
 		for _, t := range r.sh.timing[first:] {
-			r.report.print(r.name, "  %6s  %s", short(t.Took), t.Command)
+			r.report.print(r.name, "  %6s  %.150s", short(t.Took), t.Command)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (r *run) commands() error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(out, "\nall commands ran\n") {
+	if !strings.Contains(out, "\nall commands ran") {
 		return fmt.Errorf("commands.sh did not run to its end:\n%s", indent(tail(out, 40)))
 	}
 	r.done("commands.sh", start, 0)
