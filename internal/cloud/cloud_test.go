@@ -111,7 +111,7 @@ func TestReissue(t *testing.T) {
 func TestCredentialsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	c := Credentials{Password: "hunter2", ClientSecret: "hunter3"}
-	for _, s := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s", c)} {
+	for _, s := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), c.String()} {
 		if strings.Contains(s, "hunter") {
 			t.Errorf("printed %s", s)
 		}

@@ -164,7 +164,7 @@ func TestCreateExclusiveRace(t *testing.T) {
 	if wins.Load() != 1 {
 		t.Fatalf("%d creators succeeded", wins.Load())
 	}
-	wantFile(t, path, string(rune('a'+winner.Load())), 0o600)
+	wantFile(t, path, string('a'+winner.Load()), 0o600)
 	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("left behind: %v", got)
 	}

@@ -209,7 +209,7 @@ func TestStorageRefused(t *testing.T) {
 		r.fail(j, err, tc.code, tc.words...)
 		j, err = r.StartBackup(ctx, admin, Target{URI: backupURI, UseIdentity: true})
 		d := r.wait(j, err)
-		if tc.err == blob.ErrDenied {
+		if errors.Is(tc.err, blob.ErrDenied) {
 			mustSay(t, errors.New(d.ErrorMessage), "Storage Blob Data Contributor")
 		}
 	}

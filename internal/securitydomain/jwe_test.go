@@ -30,7 +30,7 @@ func TestAgainstGoJose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for compact, k := range map[string]any{direct: cek, wrapped: private} {
-			o, err := jose.ParseEncrypted(compact, algs, encs)
+			o, err := jose.ParseEncryptedCompact(compact, algs, encs)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -199,9 +199,9 @@ func (p proof) verify(inv inventory) error {
 			ok = rsa.VerifyPSS(key, crypto.SHA256, digest[:], p.signature, nil) == nil
 		}
 	case "ES256":
-		key := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(k.X), Y: new(big.Int).SetBytes(k.Y)}
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, k.X, k.Y))
 		half := len(p.signature) / 2
-		ok = len(p.signature) == 64 && ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(p.signature[:half]), new(big.Int).SetBytes(p.signature[half:]))
+		ok = err == nil && len(p.signature) == 64 && ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(p.signature[:half]), new(big.Int).SetBytes(p.signature[half:]))
 	}
 	if !ok {
 		return fmt.Errorf("the %s signature of %s does not verify under its public key from before the loss", p.alg, p.version)
