@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,11 +36,12 @@ func main() {
 	flag.StringVar(&o.cache, "cache", "", "folder with the clients, as test/clients/install made it")
 	flag.StringVar(&o.root, "root", ".", "folder of the repository, with both programs in bin")
 	flag.StringVar(&o.only, "run", "", "comma-separated names of runs; empty: all")
-	flag.IntVar(&o.parallel, "parallel", 2, "how many runs at a time")
+	flag.IntVar(&o.parallel, "parallel", runtime.NumCPU()+1, "how many runs at a time; each waits for the network now and then")
 	flag.BoolVar(&o.verbose, "v", false, "print every command with its time")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := runAll(ctx, o, os.Stdout)
 	stop()
 	if err != nil {

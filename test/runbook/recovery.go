@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -70,7 +73,19 @@ func (r *run) runbook() error {
 			}
 		}
 	}
-	return r.allExecuted()
+	return errors.Join(r.allExecuted(), r.blobsInPlace())
+}
+
+// blobsInPlace checks that the backups went where the variant says: into Azurite, or into the dev cloud's folder.
+func (r *run) blobsInPlace() error {
+	kept, err := os.ReadDir(filepath.Join(r.cloud(), "blobs"))
+	if err != nil {
+		return err
+	}
+	if (len(kept) > 0) == r.azurite {
+		return fmt.Errorf("with Azurite: %v, and the dev cloud itself holds %d storage accounts", r.azurite, len(kept))
+	}
+	return nil
 }
 
 // rebuild executes the published sections by one method and proves what came back.

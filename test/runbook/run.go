@@ -65,7 +65,10 @@ func (s *settings) run(ctx context.Context, v variant, report *reporter) (err er
 		return err
 	}
 	defer func() {
-		if err != nil && r.dev != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			err = errors.New("interrupted")
+		case err != nil && r.dev != nil:
 			err = fmt.Errorf("%w\nend of the server's log:\n%s", err, r.dev.tail())
 		}
 		if r.sh != nil {
