@@ -30,12 +30,27 @@ func (h *HSM) StartBackup(ctx context.Context, who Caller, t Target) (job Job, e
 	if err != nil {
 		return Job{}, err
 	}
-	j.doc.Folder = backup.Folder(h.cfg.Name, h.cfg.Clock())
+	j.doc.Folder = backup.Folder(h.cfg.Name, h.folderTime())
 	return c.start(ctx, j, nil, func(d device) device {
 		d.Backups++
 		return d
 	}, h.backUp)
 }
+
+// folderTime is now, or a little later: a folder's name has hundredths of a second, and a backup that failed
+// in this one has left blocks in it.
+func (h *HSM) folderTime() time.Time {
+	now := h.cfg.Clock().Truncate(folderStep)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !now.After(h.lastFolder) {
+		now = h.lastFolder.Add(folderStep)
+	}
+	h.lastFolder = now
+	return now
+}
+
+const folderStep = 10 * time.Millisecond
 
 // backUp is the work of a backup.
 func (h *HSM) backUp(ctx context.Context, j *runningJob) (outcome, error) {

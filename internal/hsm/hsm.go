@@ -93,6 +93,7 @@ type HSM struct {
 	mu         sync.Mutex
 	closing    bool                      // guarded by mu: no new background work
 	containers map[string]blob.Container // guarded by mu; by job id: kept so that a restore point can be read again
+	lastFolder time.Time                 // guarded by mu: time in the name of the newest backup's folder
 	jobs       map[string]*runningJob    // guarded by mu: the job that runs in this process
 }
 
