@@ -18,6 +18,9 @@ type head struct {
 	Versions    int               `json:"versions"` // how many version records there are
 	Meta        key.Meta          `json:"meta"`     // the current version; equal to its version record
 	Deletion    *key.Deletion     `json:"deletion,omitempty"`
+
+	// Rotation moves, is deleted and is restored with the name.
+	Rotation *key.RotationPolicy `json:"rotation,omitempty"`
 }
 
 // Bundle is one version of a key as clients see it. Meta's slices and map are shared with the device's
@@ -90,22 +93,32 @@ func (h *HSM) CreateKey(ctx context.Context, who Caller, name key.Name, p key.Cr
 	if err != nil {
 		return Bundle{}, err
 	}
-	c.note("keyVersion", string(m.Version))
-	cr := &creation{call: c, meta: m, incarnation: key.NewIncarnation()}
+	hd, err := c.addVersion(ctx, &creation{meta: m, source: func() (material.Key, error) { return material.Generate(m.Spec) }})
+	if err != nil {
+		return Bundle{}, err
+	}
+	return h.bundle(hd.Meta, nil), nil
+}
+
+// addVersion writes a new version of a key, and the key itself when the name is free, in one transaction.
+// It returns the head that was written.
+func (c *call) addVersion(ctx context.Context, cr *creation) (hd head, err error) {
+	cr.call, cr.incarnation = c, key.NewIncarnation()
+	c.note("keyVersion", string(cr.meta.Version))
 	defer func() { cr.finish(err) }()
 	// What can be refused is refused before the costly part; commit decides anew.
 	if err = c.read(ctx, func() error { _, _, err := cr.successor(ctx); return err }); err != nil {
-		return Bundle{}, err
+		return head{}, err
 	}
 	// Drawn once and outside every lock, however often the transaction has to be repeated.
-	if cr.material, err = material.Generate(m.Spec); err != nil {
-		return Bundle{}, err
+	if cr.material, err = cr.source(); err != nil {
+		return head{}, err
 	}
 	cr.meta.Public = cr.material.Public()
 	if err = c.update(ctx, func() (change, error) { return cr.build(ctx) }); err != nil {
-		return Bundle{}, err
+		return head{}, err
 	}
-	return h.bundle(cr.written.Meta, nil), nil
+	return cr.written, nil
 }
 
 // newMeta checks what a caller asked for and gives it a version. The public part is still missing.
@@ -131,10 +144,16 @@ func newMeta(name key.Name, p key.CreateParams, now int64) (key.Meta, error) {
 		Attributes: key.Attributes{Enabled: p.Enabled == nil || *p.Enabled, NotBefore: p.NotBefore, Expires: p.Expires, Created: now, Updated: now}}, nil
 }
 
-// creation is one CreateKey under way.
+// creation is one new version under way. Whoever asks for it sets meta and source, and inherit if the new
+// version depends on the one before; addVersion sets the rest.
 type creation struct {
+	meta   key.Meta
+	source func() (material.Key, error) // called once, outside the transaction
+	// inherit completes the new head from the one it replaces, nil when the name is free. It may refuse. It
+	// is called again when others changed the key meanwhile.
+	inherit func(before *head, next *head) error
+
 	*call
-	meta        key.Meta
 	incarnation key.IncarnationID // of the name, should it be new
 	material    material.Key
 	written     head // what the last build proposed
@@ -156,9 +175,17 @@ func (cr *creation) successor(ctx context.Context) (head, stamp, error) {
 	if hd.Versions >= key.MaxVersions {
 		return head{}, stamp{}, answerf(key.ErrTooManyVersions, "key %s has %d versions, as many as a key can have; create a key under another name", hd.Meta.Name, hd.Versions)
 	}
-	next := head{Incarnation: hd.Incarnation, Versions: hd.Versions + 1, Meta: cr.meta}
+	next := head{Incarnation: hd.Incarnation, Versions: hd.Versions + 1, Meta: cr.meta, Rotation: hd.Rotation}
 	next.Meta.Name = hd.Meta.Name // the letter case of the first creation
-	return next, s, nil
+	err = cr.complete(&hd, &next)
+	return next, s, err
+}
+
+func (cr *creation) complete(before, next *head) error {
+	if cr.inherit == nil {
+		return nil
+	}
+	return cr.inherit(before, next)
 }
 
 func (cr *creation) firstHead(ctx context.Context) (head, stamp, error) {
@@ -170,13 +197,17 @@ func (cr *creation) firstHead(ctx context.Context) (head, stamp, error) {
 	if !isAbsent(err) {
 		return head{}, stamp{}, err
 	}
+	next := head{Incarnation: cr.incarnation, Versions: 1, Meta: cr.meta}
+	if err := cr.complete(nil, &next); err != nil {
+		return head{}, stamp{}, err
+	}
 	if !cr.reserved {
 		if cr.release, err = cr.v.reserveName(ctx); err != nil {
 			return head{}, stamp{}, err
 		}
 		cr.reserved = true
 	}
-	return head{Incarnation: cr.incarnation, Versions: 1, Meta: cr.meta}, stamp{}, nil
+	return next, stamp{}, nil
 }
 
 func (h *HSM) nameDeleted(name key.Name) error {

@@ -12,6 +12,8 @@ type Attributes struct {
 	Expires   int64 `json:"exp,omitempty"`
 	Created   int64 `json:"created"`
 	Updated   int64 `json:"updated"`
+	// Exportable keys may leave the HSM by secure key release; they have a release policy.
+	Exportable bool `json:"exportable,omitempty"`
 }
 
 // Meta is one version apart from its material: what a head shows for the current version and what a
@@ -24,6 +26,15 @@ type Meta struct {
 	Attributes Attributes        `json:"attributes"`
 	Tags       map[string]string `json:"tags,omitempty"`
 	Public     Public            `json:"public"`
+	Release    *ReleasePolicy    `json:"release,omitempty"`  // of exportable keys
+	Imported   bool              `json:"imported,omitempty"` // the material was made elsewhere
+}
+
+// ReleasePolicy says to whom an exportable key may be released.
+type ReleasePolicy struct {
+	ContentType string `json:"content_type"`
+	Immutable   bool   `json:"immutable,omitempty"` // neither the policy nor this flag can be changed any more
+	Data        []byte `json:"data"`                // the policy, in its normalised form
 }
 
 // Deletion says when a key was deleted and when it will be purged, Unix seconds.

@@ -33,6 +33,9 @@ const (
 	P256 Curve = "P-256"
 	P384 Curve = "P-384"
 	P521 Curve = "P-521"
+
+	// P256K is secp256k1 (SEC 2, 2.4.1).
+	P256K Curve = "P-256K"
 )
 
 // Spec says what material a key has.
