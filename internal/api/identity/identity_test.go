@@ -214,8 +214,18 @@ func TestDiscovery(t *testing.T) {
 	if code != 200 || a.str("tenant_discovery_endpoint") != login+"/"+tid+"/v2.0/.well-known/openid-configuration" {
 		t.Errorf("instance: %d %v", code, a)
 	}
-	if code, a := s.json(t, get(login+"/common/discovery/instance?authorization_endpoint=https%3A%2F%2Fother.example%2Fx")); code != 400 || a.str("error") != "invalid_instance" {
-		t.Errorf("foreign instance: %d %v", code, a)
+	// MSAL for Python leaves the port out of its question, and needs it in the answer.
+	for _, own := range []string{"https://localhost:8443/", "https://localhost/", "https://LocalHost/"} {
+		code, a := s.json(t, get(login+"/common/discovery/instance?api-version=1.0&authorization_endpoint="+url.QueryEscape(own+tid+"/oauth2/v2.0/authorize")))
+		if code != 200 || a.str("tenant_discovery_endpoint") != "https://localhost:8443/"+tid+"/v2.0/.well-known/openid-configuration" {
+			t.Errorf("instance of %s: %d %v", own, code, a)
+		}
+	}
+	for _, foreign := range []string{"https://other.example/x", "https://localhost:8444/x", "https://localhost.example/x", "x", "", "https://%zz"} {
+		code, a := s.json(t, get(login+"/common/discovery/instance?authorization_endpoint="+url.QueryEscape(foreign)))
+		if code != 400 || a.str("error") != "invalid_instance" {
+			t.Errorf("foreign instance %q: %d %v", foreign, code, a)
+		}
 	}
 	code, a = s.json(t, get(login+"/common/userrealm/operator@contoso.onmicrosoft.com?api-version=1.0"))
 	if code != 200 || a.str("account_type") != "Managed" || a.str("domain_name") != "contoso.onmicrosoft.com" {

@@ -234,7 +234,11 @@ func (s *Server) idIssuer(r request) string {
 // serveInstance tells a client that the authority it was configured with is a known one.
 func (s *Server) serveInstance(w http.ResponseWriter, r request) {
 	asked, err := url.Parse(r.URL.Query().Get("authorization_endpoint"))
-	if err != nil || asked.Host == "" || !s.ownsHost(asked.Host) {
+	base := ""
+	if err == nil {
+		base = s.instanceBase(asked)
+	}
+	if base == "" {
 		s.writeError(w, r.Request, refuse(http.StatusBadRequest, "invalid_instance", 50049, "The authority is not one of this cloud."))
 		return
 	}
@@ -248,7 +252,6 @@ func (s *Server) serveInstance(w http.ResponseWriter, r request) {
 		Cache   string   `json:"preferred_cache"`
 		Aliases []string `json:"aliases"`
 	}
-	base := s.baseFor(asked.Host)
 	// Each host is a network of its own: a token made for one name must not be looked up under another,
 	// which the client might not be able to reach.
 	metadata := make([]network, 0, len(aliases))
@@ -262,13 +265,20 @@ func (s *Server) serveInstance(w http.ResponseWriter, r request) {
 	})
 }
 
-func (s *Server) ownsHost(host string) bool {
+// instanceBase is the base that an authority asked about belongs to, or empty. MSAL for Python takes the port
+// off before it asks, so a host without one stands for the base of that host on any port.
+func (s *Server) instanceBase(asked *url.URL) string {
+	byName := ""
 	for _, b := range s.bases {
-		if _, h, _ := strings.Cut(b, "://"); strings.EqualFold(h, host) {
-			return true
+		_, h, _ := strings.Cut(b, "://")
+		if strings.EqualFold(h, asked.Host) {
+			return b
+		}
+		if name, _, _ := strings.Cut(h, ":"); asked.Port() == "" && byName == "" && strings.EqualFold(name, asked.Host) {
+			byName = b
 		}
 	}
-	return false
+	return byName
 }
 
 // serveUserRealm says that a person signs in here and nowhere else. It does so for unknown names too, so
