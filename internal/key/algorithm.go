@@ -16,6 +16,7 @@ const (
 	UseSign    Use = 1 << iota // sign, verify
 	UseEncrypt                 // encrypt, decrypt
 	UseWrap                    // wrapKey, unwrapKey
+	UseSecureWrap              // secure wrap and unwrap of keys made by the HSM
 )
 
 // rule is one row of the algorithm table: which keys, which uses, and the exact digest length in bytes
@@ -33,10 +34,11 @@ var algorithms = map[Algorithm]rule{
 	"RS256": {typ: RSA, uses: UseSign, digest: 32}, "RS384": {typ: RSA, uses: UseSign, digest: 48}, "RS512": {typ: RSA, uses: UseSign, digest: 64},
 	"PS256": {typ: RSA, uses: UseSign, digest: 32}, "PS384": {typ: RSA, uses: UseSign, digest: 48}, "PS512": {typ: RSA, uses: UseSign, digest: 64},
 	"RSNULL":   {typ: RSA, uses: UseSign, digest: -1},
-	"RSA-OAEP": {typ: RSA, uses: UseEncrypt | UseWrap}, "RSA-OAEP-256": {typ: RSA, uses: UseEncrypt | UseWrap}, "RSA1_5": {typ: RSA, uses: UseEncrypt | UseWrap},
+	"RSA-OAEP": {typ: RSA, uses: UseEncrypt | UseWrap}, "RSA-OAEP-256": {typ: RSA, uses: UseEncrypt | UseWrap | UseSecureWrap}, "RSA1_5": {typ: RSA, uses: UseEncrypt | UseWrap},
 	"ES256": {typ: EC, curve: P256, uses: UseSign, digest: 32}, "ES384": {typ: EC, curve: P384, uses: UseSign, digest: 48}, "ES512": {typ: EC, curve: P521, uses: UseSign, digest: 64},
-	"A128KW": {typ: Oct, bits: 128, uses: UseWrap}, "A192KW": {typ: Oct, bits: 192, uses: UseWrap}, "A256KW": {typ: Oct, bits: 256, uses: UseWrap},
-	"CKM_AES_KEY_WRAP": {typ: Oct, uses: UseEncrypt | UseWrap}, "CKM_AES_KEY_WRAP_PAD": {typ: Oct, uses: UseEncrypt | UseWrap},
+	"A128KW": {typ: Oct, bits: 128, uses: UseWrap | UseSecureWrap}, "A192KW": {typ: Oct, bits: 192, uses: UseWrap | UseSecureWrap}, "A256KW": {typ: Oct, bits: 256, uses: UseWrap | UseSecureWrap},
+	"A128KWPAD": {typ: Oct, bits: 128, uses: UseSecureWrap}, "A192KWPAD": {typ: Oct, bits: 192, uses: UseSecureWrap}, "A256KWPAD": {typ: Oct, bits: 256, uses: UseSecureWrap},
+	"CKM_AES_KEY_WRAP": {typ: Oct, uses: UseEncrypt | UseWrap | UseSecureWrap}, "CKM_AES_KEY_WRAP_PAD": {typ: Oct, uses: UseEncrypt | UseWrap | UseSecureWrap},
 	"A128GCM": {typ: Oct, bits: 128, uses: UseEncrypt}, "A192GCM": {typ: Oct, bits: 192, uses: UseEncrypt}, "A256GCM": {typ: Oct, bits: 256, uses: UseEncrypt},
 	"A128CBC": {typ: Oct, bits: 128, uses: UseEncrypt}, "A192CBC": {typ: Oct, bits: 192, uses: UseEncrypt}, "A256CBC": {typ: Oct, bits: 256, uses: UseEncrypt},
 	"A128CBCPAD": {typ: Oct, bits: 128, uses: UseEncrypt}, "A192CBCPAD": {typ: Oct, bits: 192, uses: UseEncrypt}, "A256CBCPAD": {typ: Oct, bits: 256, uses: UseEncrypt},

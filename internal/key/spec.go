@@ -25,6 +25,9 @@ func ParseType(s string) (Type, error) {
 	return "", fmt.Errorf("%w: Invalid kty value: %q; use RSA-HSM, EC-HSM or oct-HSM", ErrBadKeyType, s)
 }
 
+// MaxExponent is the largest public exponent of an RSA key, the smallest being 3.
+const MaxExponent = 1<<31 - 1
+
 // Curve is a named elliptic curve of an EC key; empty for others.
 type Curve string
 

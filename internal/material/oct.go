@@ -54,7 +54,7 @@ const (
 func modeOf(alg key.Algorithm) mode {
 	s := string(alg)
 	switch {
-	case s == "CKM_AES_KEY_WRAP_PAD":
+	case s == "CKM_AES_KEY_WRAP_PAD" || strings.HasSuffix(s, "KWPAD"):
 		return modeKWP
 	case s == "CKM_AES_KEY_WRAP" || strings.HasSuffix(s, "KW"):
 		return modeKW
