@@ -164,7 +164,7 @@ func TestTableIsComplete(t *testing.T) {
 	names := make(map[string]bool)
 	for op := Operation(1); op < operationEnd; op++ {
 		row := op.row()
-		if row.Name == "" || row.Action == 0 || len(row.States) == 0 || row.Route == "" {
+		if row.Name == "" || row.Action == 0 || len(row.States) == 0 || row.Route == "" || row.Since == "" {
 			t.Errorf("operation %d: incomplete row %+v", op, row)
 		}
 		if names[row.Name] {

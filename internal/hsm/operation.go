@@ -56,6 +56,7 @@ type Row struct {
 	States  []State     // states it is allowed in
 	Mutates bool        // its audit entry commits in the same transaction as the change
 	Route   string      // method and path, for the coverage page
+	Since   string      // first api-version that has it (rest-api 0.1); older ones answer as if it were not there
 }
 
 var (
@@ -65,50 +66,50 @@ var (
 )
 
 var table = [operationEnd]Row{
-	OpKeyCreate:       {"KeyCreate", rbac.KeysCreate, whileActive, true, "POST /keys/{key-name}/create"},
-	OpKeyGet:          {"KeyGet", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/{key-version}"},
-	OpKeyUpdate:       {"KeyUpdate", rbac.KeysWrite, whileActive, true, "PATCH /keys/{key-name}/{key-version}"},
-	OpKeyList:         {"KeyList", rbac.KeysRead, whileActive, false, "GET /keys"},
-	OpKeyListVersions: {"KeyListVersions", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/versions"},
-	OpKeyDelete:       {"KeyDelete", rbac.KeysDelete, whileActive, true, "DELETE /keys/{key-name}"},
-	OpKeyGetDeleted:   {"KeyGetDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys/{key-name}"},
-	OpKeyListDeleted:  {"KeyListDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys"},
-	OpKeyRecover:      {"KeyRecover", rbac.DeletedKeysRecover, whileActive, true, "POST /deletedkeys/{key-name}/recover"},
-	OpKeyPurge:        {"KeyPurge", rbac.DeletedKeysDelete, whileActive, true, "DELETE /deletedkeys/{key-name}"},
-	OpKeySign:         {"KeySign", rbac.KeysSign, whileActive, false, "POST /keys/{key-name}/{key-version}/sign"},
-	OpKeyVerify:       {"KeyVerify", rbac.KeysVerify, whileActive, false, "POST /keys/{key-name}/{key-version}/verify"},
-	OpKeyEncrypt:      {"KeyEncrypt", rbac.KeysEncrypt, whileActive, false, "POST /keys/{key-name}/{key-version}/encrypt"},
-	OpKeyDecrypt:      {"KeyDecrypt", rbac.KeysDecrypt, whileActive, false, "POST /keys/{key-name}/{key-version}/decrypt"},
-	OpKeyWrap:         {"KeyWrap", rbac.KeysWrap, whileActive, false, "POST /keys/{key-name}/{key-version}/wrapkey"},
-	OpKeyUnwrap:       {"KeyUnwrap", rbac.KeysUnwrap, whileActive, false, "POST /keys/{key-name}/{key-version}/unwrapkey"},
-	OpRandomBytes:     {"RandomBytesGet", rbac.RandomBytes, whileActive, false, "POST /rng"},
+	OpKeyCreate:       {"KeyCreate", rbac.KeysCreate, whileActive, true, "POST /keys/{key-name}/create", "7.2-preview"},
+	OpKeyGet:          {"KeyGet", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/{key-version}", "7.2-preview"},
+	OpKeyUpdate:       {"KeyUpdate", rbac.KeysWrite, whileActive, true, "PATCH /keys/{key-name}/{key-version}", "7.2-preview"},
+	OpKeyList:         {"KeyList", rbac.KeysRead, whileActive, false, "GET /keys", "7.2-preview"},
+	OpKeyListVersions: {"KeyListVersions", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/versions", "7.2-preview"},
+	OpKeyDelete:       {"KeyDelete", rbac.KeysDelete, whileActive, true, "DELETE /keys/{key-name}", "7.2-preview"},
+	OpKeyGetDeleted:   {"KeyGetDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys/{key-name}", "7.2-preview"},
+	OpKeyListDeleted:  {"KeyListDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys", "7.2-preview"},
+	OpKeyRecover:      {"KeyRecover", rbac.DeletedKeysRecover, whileActive, true, "POST /deletedkeys/{key-name}/recover", "7.2-preview"},
+	OpKeyPurge:        {"KeyPurge", rbac.DeletedKeysDelete, whileActive, true, "DELETE /deletedkeys/{key-name}", "7.2-preview"},
+	OpKeySign:         {"KeySign", rbac.KeysSign, whileActive, false, "POST /keys/{key-name}/{key-version}/sign", "7.2-preview"},
+	OpKeyVerify:       {"KeyVerify", rbac.KeysVerify, whileActive, false, "POST /keys/{key-name}/{key-version}/verify", "7.2-preview"},
+	OpKeyEncrypt:      {"KeyEncrypt", rbac.KeysEncrypt, whileActive, false, "POST /keys/{key-name}/{key-version}/encrypt", "7.2-preview"},
+	OpKeyDecrypt:      {"KeyDecrypt", rbac.KeysDecrypt, whileActive, false, "POST /keys/{key-name}/{key-version}/decrypt", "7.2-preview"},
+	OpKeyWrap:         {"KeyWrap", rbac.KeysWrap, whileActive, false, "POST /keys/{key-name}/{key-version}/wrapkey", "7.2-preview"},
+	OpKeyUnwrap:       {"KeyUnwrap", rbac.KeysUnwrap, whileActive, false, "POST /keys/{key-name}/{key-version}/unwrapkey", "7.2-preview"},
+	OpRandomBytes:     {"RandomBytesGet", rbac.RandomBytes, whileActive, false, "POST /rng", "7.3-preview"},
 
-	OpDomainDownload:       {"SecurityDomainBackup", rbac.DomainDownload, []State{Provisioned, Active}, true, "POST /securitydomain/download"},
-	OpDomainDownloadStatus: {"SecurityDomainBackupStatusGet", rbac.DomainDownloadRead, anyDomain, true, "GET /securitydomain/download/pending"},
-	OpDomainTransferKey:    {"SecurityDomainTransferKeyGet", rbac.TransferKeyRead, []State{Provisioned, Recovering}, true, "GET /securitydomain/upload"},
-	OpDomainUpload:         {"SecurityDomainRestore", rbac.DomainUpload, []State{Provisioned, Recovering}, true, "POST /securitydomain/upload"},
-	OpDomainUploadStatus:   {"SecurityDomainRestoreStatusGet", rbac.DomainUploadRead, anyDomain, true, "GET /securitydomain/upload/pending"},
+	OpDomainDownload:       {"SecurityDomainBackup", rbac.DomainDownload, []State{Provisioned, Active}, true, "POST /securitydomain/download", "7.2-preview"},
+	OpDomainDownloadStatus: {"SecurityDomainBackupStatusGet", rbac.DomainDownloadRead, anyDomain, true, "GET /securitydomain/download/pending", "7.2-preview"},
+	OpDomainTransferKey:    {"SecurityDomainTransferKeyGet", rbac.TransferKeyRead, []State{Provisioned, Recovering}, true, "GET /securitydomain/upload", "7.2-preview"},
+	OpDomainUpload:         {"SecurityDomainRestore", rbac.DomainUpload, []State{Provisioned, Recovering}, true, "POST /securitydomain/upload", "7.2-preview"},
+	OpDomainUploadStatus:   {"SecurityDomainRestoreStatusGet", rbac.DomainUploadRead, anyDomain, true, "GET /securitydomain/upload/pending", "7.2-preview"},
 
-	OpBackup:           {"BackupCreate", rbac.BackupStart, whileActive, true, "POST /backup"},
-	OpBackupStatus:     {"BackupStatusGet", rbac.BackupStatus, duringJobs, false, "GET /backup/{jobId}/pending"},
-	OpRestore:          {"RestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /restore"},
-	OpRestoreStatus:    {"RestoreStatusGet", rbac.RestoreStatus, duringJobs, false, "GET /restore/{jobId}/pending"},
-	OpSelectiveRestore: {"SelectiveKeyRestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /keys/{keyName}/restore"},
+	OpBackup:           {"BackupCreate", rbac.BackupStart, whileActive, true, "POST /backup", "7.2-preview"},
+	OpBackupStatus:     {"BackupStatusGet", rbac.BackupStatus, duringJobs, false, "GET /backup/{jobId}/pending", "7.2-preview"},
+	OpRestore:          {"RestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /restore", "7.2-preview"},
+	OpRestoreStatus:    {"RestoreStatusGet", rbac.RestoreStatus, duringJobs, false, "GET /restore/{jobId}/pending", "7.2-preview"},
+	OpSelectiveRestore: {"SelectiveKeyRestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /keys/{keyName}/restore", "7.2-preview"},
 
-	OpRoleAssignmentCreate: {"RoleAssignmentCreate", rbac.RoleAssignmentsWrite, whileActive, true, "PUT /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}"},
-	OpRoleAssignmentGet:    {"RoleAssignmentGet", rbac.RoleAssignmentsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}"},
-	OpRoleAssignmentDelete: {"RoleAssignmentDelete", rbac.RoleAssignmentsDelete, whileActive, true, "DELETE /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}"},
-	OpRoleAssignmentList:   {"RoleAssignmentList", rbac.RoleAssignmentsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleAssignments"},
-	OpRoleDefinitionCreate: {"RoleDefinitionCreate", rbac.RoleDefinitionsWrite, whileActive, true, "PUT /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}"},
-	OpRoleDefinitionGet:    {"RoleDefinitionGet", rbac.RoleDefinitionsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}"},
-	OpRoleDefinitionDelete: {"RoleDefinitionDelete", rbac.RoleDefinitionsDelete, whileActive, true, "DELETE /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}"},
-	OpRoleDefinitionList:   {"RoleDefinitionList", rbac.RoleDefinitionsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleDefinitions"},
+	OpRoleAssignmentCreate: {"RoleAssignmentCreate", rbac.RoleAssignmentsWrite, whileActive, true, "PUT /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}", "7.2-preview"},
+	OpRoleAssignmentGet:    {"RoleAssignmentGet", rbac.RoleAssignmentsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}", "7.2-preview"},
+	OpRoleAssignmentDelete: {"RoleAssignmentDelete", rbac.RoleAssignmentsDelete, whileActive, true, "DELETE /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}", "7.2-preview"},
+	OpRoleAssignmentList:   {"RoleAssignmentList", rbac.RoleAssignmentsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleAssignments", "7.2-preview"},
+	OpRoleDefinitionCreate: {"RoleDefinitionCreate", rbac.RoleDefinitionsWrite, whileActive, true, "PUT /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}", "7.2-preview"},
+	OpRoleDefinitionGet:    {"RoleDefinitionGet", rbac.RoleDefinitionsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}", "7.2-preview"},
+	OpRoleDefinitionDelete: {"RoleDefinitionDelete", rbac.RoleDefinitionsDelete, whileActive, true, "DELETE /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}", "7.2-preview"},
+	OpRoleDefinitionList:   {"RoleDefinitionList", rbac.RoleDefinitionsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleDefinitions", "7.2-preview"},
 
 	// Permission strings of settings are not published: reading needs what every role that sees roles has,
 	// changing needs an Administrator's right.
-	OpSettingGet:    {"SettingGet", rbac.RoleDefinitionsRead, whileActive, false, "GET /settings/{setting-name}"},
-	OpSettingList:   {"SettingList", rbac.RoleDefinitionsRead, whileActive, false, "GET /settings"},
-	OpSettingUpdate: {"SettingUpdate", rbac.DomainUpload, whileActive, true, "PATCH /settings/{setting-name}"},
+	OpSettingGet:    {"SettingGet", rbac.RoleDefinitionsRead, whileActive, false, "GET /settings/{setting-name}", "7.4-preview.1"},
+	OpSettingList:   {"SettingList", rbac.RoleDefinitionsRead, whileActive, false, "GET /settings", "7.4-preview.1"},
+	OpSettingUpdate: {"SettingUpdate", rbac.DomainUpload, whileActive, true, "PATCH /settings/{setting-name}", "7.4-preview.1"},
 }
 
 // Table returns all operations in order, for tests and generated pages.
