@@ -74,7 +74,8 @@ func (n *names) owned(host, port string) bool {
 	if strings.HasSuffix(host, "."+n.suffix) {
 		return port == n.port
 	}
-	return port == "443"
+	// MSAL for Java asks Azure's instance discovery at the port of the authority that it was given.
+	return port == "443" || port == n.port && n.of(host) == roleIdentity
 }
 
 // azureDomains are Azure's own names that the dev cloud stands for.

@@ -22,7 +22,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	for target, want := range map[[2]string]bool{
-		{"management.azure.com", "443"}: true, {"management.azure.com", "80"}: false, {"management.azure.com", "8443"}: false,
+		{"management.azure.com", "443"}: true, {"management.azure.com", "80"}: false, {"management.azure.com", "8443"}: false, {"login.microsoftonline.com", "443"}: true, {"login.microsoftonline.com", "8443"}: true, {"login.microsoftonline.com", "8444"}: false,
 		{"contosomhsm.managedhsm.azure.net", "443"}: true, {"x.managedhsm.localhost", "8443"}: true, {"x.managedhsm.localhost", "443"}: false,
 		{"localhost", "8443"}: true, {"localhost", "22"}: false, {"127.0.0.1", "8443"}: true, {"127.0.0.1", "443"}: false, {"127.0.0.2", "8443"}: false,
 		{"login.localhost", "8443"}: true, {"example.com", "443"}: false, {"", ""}: false,
