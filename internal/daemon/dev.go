@@ -45,6 +45,7 @@ type DevConfig struct {
 	// activation or the last restore.
 	RestorePointMaxAge time.Duration
 	MaxKeys            int // keys an HSM can have; 0: the service's 5,000
+	MaxVersions        int // versions a key can have; 0: the service's 100
 	Log                *slog.Logger
 
 	testOnlyHeaderTime time.Duration // in the place of headerTime
@@ -305,7 +306,7 @@ func (d *Dev) openFleet(ctx context.Context) error {
 		return err
 	}
 	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
-		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, Log: d.log})
+		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Log: d.log})
 	if err != nil {
 		return err
 	}

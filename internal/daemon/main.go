@@ -68,6 +68,7 @@ Nothing dials outward. This is for development and rehearsal: its secrets lie in
 	f.BoolVar(&cfg.IdentityEndpoint, "identity-endpoint", false, "offer the managed identities to programs: adds IDENTITY_ENDPOINT and IDENTITY_HEADER to env.sh")
 	f.DurationVar(&cfg.RestorePointMaxAge, "restore-point-max-age", 30*time.Minute, "how old the HSM's own backup may be for a full restore; 0: any since activation")
 	f.IntVar(&cfg.MaxKeys, "max-keys", 0, "keys an HSM can have, soft-deleted ones included; 0: the service's 5,000")
+	f.IntVar(&cfg.MaxVersions, "max-versions", 0, "versions a key can have; 0: the service's 100")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log every request's failure and refused connections")
 	_ = c.MarkFlagRequired("data") // cannot fail: the flag exists
 	return c

@@ -81,7 +81,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but MaxKeys and Log.
+// Config is what a fleet needs from outside; all fields are required but MaxKeys, MaxVersions and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -90,6 +90,7 @@ type Config struct {
 	Clock              func() time.Time
 	RestorePointMaxAge time.Duration
 	MaxKeys            int // per HSM; 0: the service's limit
+	MaxVersions        int // per key; 0: the service's limit
 	Log                *slog.Logger
 }
 
@@ -207,7 +208,7 @@ func (f *Fleet) open(ctx context.Context, m *member) {
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
 	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, Clock: f.cfg.Clock,
-		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, Log: f.cfg.Log,
+		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Log: f.cfg.Log,
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
 		Identities:     func() []string { return f.current(name).Identities }}
 }

@@ -88,3 +88,11 @@ func (c *Config) maxKeys() int {
 	}
 	return key.MaxKeys
 }
+
+// maxVersions is the configured limit, or the service's.
+func (c *Config) maxVersions() int {
+	if c.MaxVersions > 0 {
+		return c.MaxVersions
+	}
+	return key.MaxVersions
+}

@@ -45,6 +45,7 @@ type Config struct {
 	RestorePointMaxAge time.Duration
 	RetentionDays      int // soft-delete retention of keys, days
 	MaxKeys            int // keys the HSM can have, soft-deleted ones included; 0: the service's 5,000
+	MaxVersions        int // versions a key can have; 0: the service's 100
 	PurgeProtected     func() bool
 	Identities         func() []string // resource ids of the user-assigned identities attached now
 	Log                *slog.Logger

@@ -172,7 +172,7 @@ func (cr *creation) successor(ctx context.Context) (head, stamp, error) {
 	if err != nil {
 		return head{}, stamp{}, err
 	}
-	if hd.Versions >= key.MaxVersions {
+	if hd.Versions >= cr.h.cfg.maxVersions() {
 		return head{}, stamp{}, answerf(key.ErrTooManyVersions, "key %s has %d versions, as many as a key can have; create a key under another name", hd.Meta.Name, hd.Versions)
 	}
 	next := head{Incarnation: hd.Incarnation, Versions: hd.Versions + 1, Meta: cr.meta, Rotation: hd.Rotation}

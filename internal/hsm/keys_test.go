@@ -242,6 +242,17 @@ func TestVersionLimit(t *testing.T) {
 	wantErr(t, "one version too many", err, key.ErrTooManyVersions)
 	r.create("other", octSpec)
 	r.check()
+	r.cfg.MaxVersions = 2
+	r.restart()
+	r.create("other", octSpec)
+	_, err = r.CreateKey(t.Context(), user, "other", key.CreateParams{Spec: octSpec})
+	wantErr(t, "one more than configured", err, key.ErrTooManyVersions)
+	mustSay(t, err, "key other has 2 versions")
+	r.check() // k has more, from before
+	r.cfg.MaxVersions = key.MaxVersions + 1
+	r.restart()
+	r.create("k", octSpec)
+	r.check()
 }
 
 // fillWithHeads puts n heads into the store that only count: there is no version behind them.
