@@ -3,9 +3,6 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -19,18 +16,17 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"redoubt/internal/key"
-	"redoubt/internal/material"
 	"redoubt/internal/rbac"
 )
 
-// The benchmarks of the whole front: TLS, token check, guard, audit, store, cryptography, as shipped, with
-// 32 connections; and beside them, in the same run, the same primitive called directly by as many
-// goroutines. The ratio is what counts.
+// The harness of the front's benchmarks (front_cases_bench_test.go): a whole dev cloud, and a client with 32
+// connections in the same process.
 
 const benchConnections = 32
 
@@ -136,32 +132,71 @@ func (f *benchFront) send(token, method, target string, body []byte) ([]byte, er
 	return answer, err
 }
 
-// run measures one request, sent by 32 connections at once.
-func (f *benchFront) run(b *testing.B, method string, target func(n int64) string, body any) {
+// reply measures one request, sent by 32 connections at once in a closed loop: requests per second, and how
+// long one took. The allocations are those of client and server together.
+func (f *benchFront) reply(b *testing.B, token string, r benchRequest) {
 	b.Helper()
-	raw, err := json.Marshal(body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetParallelism(benchConnections) // goroutines per processor; MaxConnsPerHost bounds the connections
+	b.SetParallelism((benchConnections + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
+	took := make([]time.Duration, b.N)
 	b.ResetTimer()
 	var n atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := f.send(f.token, method, f.base+target(n.Add(1)), raw); err != nil {
+			i := n.Add(1) - 1
+			start := time.Now()
+			if _, err := f.send(token, r.method, r.base(f)+r.target(i), r.body); err != nil {
 				b.Error(err)
+				return
+			}
+			took[i] = time.Since(start)
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// handler measures the server's own part of a request: everything between net/http and the answer's bytes,
+// without network, TLS and client. Its allocations are the server's.
+func (f *benchFront) handler(b *testing.B, r benchRequest) {
+	b.Helper()
+	b.ReportAllocs()
+	var n atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			u, err := url.Parse(r.base(f) + r.target(n.Add(1)-1))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			req := (&http.Request{Method: r.method, URL: u, Host: u.Host, RemoteAddr: "127.0.0.1:1", Header: http.Header{"Authorization": {"Bearer " + f.token}, "Content-Type": {"application/json"}},
+				Body: io.NopCloser(bytes.NewReader(r.body)), ContentLength: int64(len(r.body))}).WithContext(b.Context())
+			w := unread{header: make(http.Header, 16)}
+			f.dev.front.ServeHTTP(&w, req)
+			if w.status >= 300 {
+				b.Errorf("status %d", w.status)
 				return
 			}
 		}
 	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 }
+
+// unread is a response that nobody reads.
+type unread struct {
+	header http.Header
+	status int
+}
+
+func (d *unread) Header() http.Header         { return d.header }
+func (d *unread) Write(p []byte) (int, error) { return len(p), nil }
+func (d *unread) WriteHeader(status int)      { d.status = status }
 
 // direct measures the bare primitive under the same number of goroutines.
 func direct(b *testing.B, do func() error) {
 	b.Helper()
-	b.SetParallelism(benchConnections)
+	b.SetParallelism((benchConnections + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -172,93 +207,4 @@ func direct(b *testing.B, do func() error) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
-}
-
-var benchDigest = bytes.Repeat([]byte{7}, 32)
-
-func BenchmarkSignRSA2048(b *testing.B) {
-	benchSign(b, "rsa", map[string]any{"kty": "RSA-HSM", "key_size": 2048}, "RS256", benchRSA)
-}
-
-func BenchmarkSignP256(b *testing.B) {
-	benchSign(b, "ec", map[string]any{"kty": "EC-HSM", "crv": "P-256"}, "ES256", benchEC)
-}
-
-func benchRSA(b *testing.B) func() error {
-	b.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return func() error {
-		_, err := rsa.SignPKCS1v15(rand.Reader, k, crypto.SHA256, benchDigest)
-		return err
-	}
-}
-
-func benchEC(b *testing.B) func() error {
-	b.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return func() error {
-		_, err := k.Sign(rand.Reader, benchDigest, crypto.SHA256)
-		return err
-	}
-}
-
-func benchSign(b *testing.B, name string, create map[string]any, alg string, primitive func(*testing.B) func() error) {
-	b.Helper()
-	f := newBenchFront(b)
-	f.do(b, f.token, "POST", f.base+"/keys/"+name+"/create?api-version=7.4", create)
-	b.Run("front", func(b *testing.B) {
-		f.run(b, "POST", func(int64) string { return "/keys/" + name + "//sign?api-version=7.4" },
-			map[string]string{"alg": alg, "value": base64.RawURLEncoding.EncodeToString(benchDigest)})
-	})
-	do := primitive(b)
-	b.Run("direct", func(b *testing.B) { direct(b, do) })
-}
-
-func BenchmarkWrapAES256(b *testing.B) {
-	f := newBenchFront(b)
-	f.do(b, f.token, "POST", f.base+"/keys/aes/create?api-version=7.4", map[string]any{"kty": "oct-HSM", "key_size": 256})
-	b.Run("front", func(b *testing.B) {
-		f.run(b, "POST", func(int64) string { return "/keys/aes//wrapkey?api-version=7.4" },
-			map[string]string{"alg": "A256KW", "value": base64.RawURLEncoding.EncodeToString(benchDigest)})
-	})
-	k, err := material.Generate(key.Spec{Type: key.Oct, Bits: 256})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("direct", func(b *testing.B) {
-		direct(b, func() error {
-			_, err := k.Wrap("A256KW", key.CipherInput{Value: benchDigest})
-			return err
-		})
-	})
-}
-
-// BenchmarkCreateP256 makes a new key with each request, durable when it is answered. Names repeat after
-// 4,000, so that the limit of keys is never met; then it makes versions.
-func BenchmarkCreateP256(b *testing.B) {
-	f := newBenchFront(b)
-	b.Run("front", func(b *testing.B) {
-		f.run(b, "POST", func(n int64) string { return fmt.Sprintf("/keys/k%d/create?api-version=7.4", n%4000) }, map[string]any{"kty": "EC-HSM", "crv": "P-256"})
-	})
-	b.Run("direct", func(b *testing.B) {
-		direct(b, func() error {
-			_, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			return err
-		})
-	})
-}
-
-// BenchmarkGetKey reads one key: everything of the front but cryptography.
-func BenchmarkGetKey(b *testing.B) {
-	f := newBenchFront(b)
-	f.do(b, f.token, "POST", f.base+"/keys/ec/create?api-version=7.4", map[string]any{"kty": "EC-HSM"})
-	b.Run("front", func(b *testing.B) {
-		f.run(b, "GET", func(int64) string { return "/keys/ec/?api-version=7.4" }, nil)
-	})
 }
