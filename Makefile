@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
 FLAGS    = -trimpath -ldflags=-s
 
-.PHONY: build test unit clients runbook kill race lint fuzz bench drill clean
+.PHONY: build test unit clients runbook compat kill race lint fuzz bench drill clean
 
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
@@ -23,6 +23,11 @@ clients: ## install genuine az and Azurite into the cache folder
 runbook: build clients ## the documented procedure, by genuine clients, command for command
 	@$(GO) build -o bin/runbook ./test/runbook
 	@test/stage "runbooks" bin/runbook -cache "$(CACHE)"
+
+compat: build clients ## every key operation by the SDKs of four languages and az; what they said, against Microsoft's OpenAPI documents
+	@$(GO) build $(FLAGS) -o bin/compat ./test/compat
+	@$(GO) build -C test/compat/go $(FLAGS) -o ../../../bin/compat-go .
+	@test/stage "compat" bin/compat -cache "$(CACHE)"
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
 	@test/stage "kill" $(GO) run ./test/kill

@@ -8,6 +8,7 @@ import (
 
 	"redoubt/internal/client"
 	"redoubt/internal/securitydomain"
+	"redoubt/test/internal/devcloud"
 )
 
 // ceremony is what a scenario of the security domain remembers between its parts.
@@ -52,7 +53,7 @@ func activation() scenario {
 			return c.fresh(ctx, w, fmt.Sprintf("activate-%d", n))
 		},
 		step: func(ctx context.Context, w *world) error {
-			request, err := w.request()
+			request, err := devcloud.DownloadRequest(w.holders)
 			if err != nil {
 				return err
 			}

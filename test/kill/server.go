@@ -5,12 +5,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"redoubt/test/internal/devcloud"
 )
 
 // server is one redoubtd dev at a time, always in the same folder.
@@ -103,16 +104,6 @@ func (s *server) check(ctx context.Context) error {
 
 // environ reads what env.sh exports, in a shell, as users do.
 func (s *server) environ(ctx context.Context) (func(string) string, error) {
-	c := exec.CommandContext(ctx, "sh", "-ec", `. "$1"; env -0`, "sh", filepath.Join(s.dir, "env.sh"))
-	c.Env = []string{"PATH=" + os.Getenv("PATH")}
-	out, err := c.Output()
-	if err != nil {
-		return nil, fmt.Errorf("read env.sh: %w", err)
-	}
-	vars := map[string]string{}
-	for line := range strings.SplitSeq(string(out), "\x00") {
-		name, value, _ := strings.Cut(line, "=")
-		vars[name] = value
-	}
-	return func(name string) string { return vars[name] }, nil
+	vars, err := devcloud.Environ(ctx, s.dir)
+	return func(name string) string { return vars[name] }, err
 }

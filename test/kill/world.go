@@ -2,20 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"redoubt/internal/client"
-	"redoubt/internal/secret"
 	"redoubt/internal/securitydomain"
+	"redoubt/test/internal/devcloud"
 )
 
 // world is the server, a person signed in to it, and what the scenarios share.
@@ -44,7 +40,7 @@ func newWorld(ctx context.Context, dir string) (*world, error) {
 		return nil, err
 	}
 	w := &world{server: &server{bin: bin, dir: filepath.Join(dir, "data")}, main: "contosomain"}
-	if w.holders, err = makeHolders(3); err != nil {
+	if w.holders, err = devcloud.Holders(3); err != nil {
 		return nil, err
 	}
 	if err := w.restart(ctx); err != nil {
@@ -55,23 +51,6 @@ func newWorld(ctx context.Context, dir string) (*world, error) {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	return w, nil
-}
-
-func makeHolders(n int) ([]securitydomain.WrappingKey, error) {
-	out, errs := make([]securitydomain.WrappingKey, n), make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			name := fmt.Sprintf("holder %d", i+1)
-			cert, key, err := securitydomain.NewWrappingKeyPair(name, 2048, time.Now().Add(-time.Hour).Unix(), time.Now().AddDate(1, 0, 0).Unix())
-			if err == nil {
-				out[i], err = securitydomain.ParseWrappingKey(name, cert, key.Expose(), secret.Bytes{})
-			}
-			errs[i] = err
-		})
-	}
-	wg.Wait()
-	return out, errors.Join(errs...)
 }
 
 // restart starts the server and signs in to it.
@@ -86,7 +65,7 @@ func (w *world) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.http, err = browser(env); err != nil {
+	if w.http, err = devcloud.Browser(env); err != nil {
 		return err
 	}
 	conf, err := client.FromEnvironment(func(name string) string {
@@ -101,23 +80,6 @@ func (w *world) restart(ctx context.Context) error {
 	conf.PollEvery = time.Millisecond
 	w.arm, err = client.New(conf)
 	return err
-}
-
-// browser is an HTTP client set up with what env.sh exports.
-func browser(env func(string) string) (*http.Client, error) {
-	proxy, err := url.Parse(env("HTTPS_PROXY"))
-	if err != nil {
-		return nil, err
-	}
-	pem, err := os.ReadFile(env("SSL_CERT_FILE"))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("ca.pem holds no certificate")
-	}
-	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 8}}, nil
 }
 
 // check examines the folder of the dead server.
@@ -197,27 +159,7 @@ func (w *world) create(ctx context.Context, name string) (*client.HSM, error) {
 
 // activate takes the security domain and waits until it counts.
 func (w *world) activate(ctx context.Context, h *client.HSM) ([]byte, error) {
-	request, err := w.request()
-	if err != nil {
-		return nil, err
-	}
-	file, err := h.DownloadDomain(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	st, err := h.WaitDownload(ctx, nil)
-	if err == nil && !st.Succeeded() {
-		err = fmt.Errorf("download: %+v", st)
-	}
-	return file, err
-}
-
-func (w *world) request() ([]byte, error) {
-	var certs []securitydomain.Certificate
-	for _, k := range w.holders {
-		certs = append(certs, k.Certificate)
-	}
-	return securitydomain.EncodeDownloadRequest(certs, 2)
+	return devcloud.Activate(ctx, h, w.holders)
 }
 
 func (w *world) allow(ctx context.Context, h *client.HSM) error {

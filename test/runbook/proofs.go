@@ -14,6 +14,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"redoubt/test/internal/devcloud"
 )
 
 // publicKey is a version as `az keyvault key show` prints it; byte strings are plain base64.
@@ -120,7 +122,7 @@ func (a inventory) compare(b inventory) error {
 		i++
 	}
 	around := func(l []string) string {
-		return indent(strings.Join(l[min(max(0, i-8), len(l)):min(i+4, len(l))], "\n"))
+		return devcloud.Indent(strings.Join(l[min(max(0, i-8), len(l)):min(i+4, len(l))], "\n"))
 	}
 	return fmt.Errorf("the inventories differ (%d and %d lines), first at line %d\nbefore the loss:\n%s\nafter the restore:\n%s", len(x), len(y), i+1, around(x), around(y))
 }

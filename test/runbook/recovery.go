@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"redoubt/test/internal/devcloud"
 )
 
 const (
@@ -102,7 +104,7 @@ func (r *run) rebuild(method string, before inventory, old []proof) error {
 	}
 	for _, want := range []string{"\ntrue\n", "\npaid in full"} {
 		if !strings.Contains(printed, want) {
-			return fmt.Errorf("%s: %q was not printed:\n%s", last, strings.TrimSpace(want), indent(printed))
+			return fmt.Errorf("%s: %q was not printed:\n%s", last, strings.TrimSpace(want), devcloud.Indent(printed))
 		}
 	}
 	start, first := time.Now(), len(r.sh.timing)

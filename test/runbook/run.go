@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
+
+	"redoubt/test/internal/devcloud"
 )
 
 // variant is one way of going through the page.
@@ -53,7 +54,7 @@ type run struct {
 	variant
 	dir      string
 	sh       *shell
-	dev, blb *server
+	dev, blb *devcloud.Process
 	report   *reporter
 	executed map[int]bool // blocks, by line
 }
@@ -69,12 +70,12 @@ func (s *settings) run(ctx context.Context, v variant, report *reporter) (err er
 		case err != nil && ctx.Err() != nil:
 			err = errors.New("interrupted")
 		case err != nil && r.dev != nil:
-			err = fmt.Errorf("%w\nend of the server's log:\n%s", err, r.dev.tail())
+			err = fmt.Errorf("%w\nend of the server's log:\n%s", err, r.dev.Tail())
 		}
 		if r.sh != nil {
 			r.sh.close()
 		}
-		err = errors.Join(err, r.dev.stop(), r.blb.stop())
+		err = errors.Join(err, r.dev.Stop(), r.blb.Stop())
 	}()
 	if err := r.startServers(ctx); err != nil {
 		return err
@@ -88,7 +89,7 @@ func (s *settings) run(ctx context.Context, v variant, report *reporter) (err er
 func (r *run) cloud() string { return filepath.Join(r.dir, "cloud") }
 
 func (r *run) startDev(ctx context.Context, flags ...string) (err error) {
-	r.dev, err = startDev(ctx, filepath.Join(r.bin, "redoubtd"), r.cloud(), filepath.Join(r.dir, "server.log"), flags...)
+	r.dev, err = devcloud.StartDev(ctx, filepath.Join(r.bin, "redoubtd"), r.cloud(), filepath.Join(r.dir, "server.log"), flags...)
 	return err
 }
 
@@ -102,7 +103,7 @@ func (r *run) startServers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the storage accounts: %w", err)
 	}
-	if err := r.dev.stop(); err != nil {
+	if err := r.dev.Stop(); err != nil {
 		return err
 	}
 	var url string
@@ -137,23 +138,12 @@ func (r *run) makeAccounts(ctx context.Context) (string, error) {
 
 // openShell opens a shell that has read env.sh, as an operator's.
 func (r *run) openShell(ctx context.Context) (err error) {
-	env := append(cleanEnv(os.Environ()), "HOME="+filepath.Join(r.dir, "home"), "PATH="+r.az+":"+r.bin+":"+os.Getenv("PATH"))
+	env := append(devcloud.CleanEnv(os.Environ()), "HOME="+filepath.Join(r.dir, "home"), "PATH="+r.az+":"+r.bin+":"+os.Getenv("PATH"))
 	if r.sh, err = startShell(ctx, filepath.Join(r.dir, "w"), filepath.Join(r.dir, "logs"), env); err != nil {
 		return err
 	}
 	_, err = r.sh.run(". '" + filepath.Join(r.cloud(), "env.sh") + "'\n" + r.setUp + "\n")
 	return err
-}
-
-// cleanEnv leaves out what would steer a client elsewhere.
-func cleanEnv(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		upper := strings.ToUpper(name)
-		return name == "HOME" || name == "PATH" || strings.HasPrefix(upper, "AZURE_") || strings.HasPrefix(upper, "ARM_") || strings.HasPrefix(upper, "PYTHON") ||
-			strings.HasPrefix(upper, "IDENTITY_") || strings.HasPrefix(upper, "MSI_") || strings.HasPrefix(upper, "REDOUBT_") || strings.HasSuffix(upper, "_PROXY") ||
-			strings.HasSuffix(upper, "_CA_BUNDLE") || strings.HasPrefix(upper, "SSL_CERT_")
-	})
 }
 
 // section executes the blocks of a section that belong to a method or to none, and returns what they printed.
@@ -219,7 +209,7 @@ func (r *run) commands() error {
 		return err
 	}
 	if !strings.Contains(out, "\nall commands ran") {
-		return fmt.Errorf("commands.sh did not run to its end:\n%s", indent(tail(out, 40)))
+		return fmt.Errorf("commands.sh did not run to its end:\n%s", devcloud.Indent(devcloud.Tail(out, 40)))
 	}
 	r.done("commands.sh", start, 0)
 	return nil

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"redoubt/test/internal/devcloud"
 )
 
 // shell is one bash, in which the blocks of a run are executed one after the other as an operator would paste
@@ -99,7 +101,7 @@ func (s *shell) run(commands string) (string, error) {
 	failed := s.follow(end)
 	out, err := os.ReadFile(base + ".log")
 	if failed != nil {
-		return string(out), fmt.Errorf("%w\n%s", failed, indent(tail(string(out), 40)))
+		return string(out), fmt.Errorf("%w\n%s", failed, devcloud.Indent(devcloud.Tail(string(out), 40)))
 	}
 	return string(out), err
 }
@@ -148,15 +150,7 @@ func (s *shell) json(dst any, command string) error {
 		return err
 	}
 	if err := json.Unmarshal(b, dst); err != nil {
-		return fmt.Errorf("%s: %w: %s", command, err, tail(string(b), 5))
+		return fmt.Errorf("%s: %w: %s", command, err, devcloud.Tail(string(b), 5))
 	}
 	return nil
 }
-
-// tail is the last n lines of text.
-func tail(text string, n int) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") }

@@ -1,0 +1,3 @@
+module redoubt/test/compat/oracle
+
+go 1.26.0

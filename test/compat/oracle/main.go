@@ -1,0 +1,4 @@
+// Command oracle validates the recording of the compat run.
+package main
+
+func main() {}
