@@ -40,6 +40,8 @@ var (
 	ErrExpired = errors.New("key has expired")
 	// ErrTooManyVersions: a key has at most MaxVersions versions.
 	ErrTooManyVersions = errors.New("key has too many versions")
+	// ErrNoRotationPolicy: a key is rotated by its policy, and has none.
+	ErrNoRotationPolicy = errors.New("key has no rotation policy")
 	// ErrPurgeProtected: purge protection forbids purging before the retention ends.
 	ErrPurgeProtected = errors.New("purge protection is on")
 )

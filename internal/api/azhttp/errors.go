@@ -57,6 +57,7 @@ var table = []row{
 	{key.ErrNotYetValid, 403, "Forbidden", "KeyNotYetValid"},
 	{key.ErrExpired, 403, "Forbidden", "KeyExpired"},
 	{key.ErrTooManyVersions, 400, "BadParameter", ""},
+	{key.ErrNoRotationPolicy, 400, "BadParameter", ""},
 	{key.ErrPurgeProtected, 403, "Forbidden", ""},
 
 	{rbac.ErrDenied, 403, "AccessDenied", ""},
