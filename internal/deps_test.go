@@ -33,7 +33,8 @@ hsm: key rbac audit store blob backup secret material seal unlock securitydomain
 fleet: hsm store rbac audit blob unlock
 cloud: store
 api/azhttp: authn fleet hsm key rbac backup blob
-api/dataplane: api/azhttp authn fleet hsm key rbac
+api/strictjson:
+api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac
 api/arm: api/azhttp authn cloud fleet hsm
 api/identity: api/azhttp authn cloud rbac
 api/graph: api/azhttp authn cloud

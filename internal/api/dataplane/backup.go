@@ -80,7 +80,7 @@ func (q *request) start(kind string, body any, begin func() (hsm.Job, error)) (a
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	if err := azhttp.DecodeBody(raw, body); err != nil {
+	if err := decodeBody(raw, body); err != nil {
 		return azhttp.Reply{}, err
 	}
 	return q.once(raw, func() (azhttp.Reply, error) {

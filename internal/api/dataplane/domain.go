@@ -28,6 +28,9 @@ type value struct {
 
 func downloadDomain(q *request) (azhttp.Reply, error) {
 	body, err := q.ReadBody()
+	if err == nil && len(body) > 0 {
+		err = decodeBody(body, &struct{}{}) // sound JSON; what it must say is package securitydomain's matter
+	}
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -81,7 +84,7 @@ func uploadDomain(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	var body value
-	if err := azhttp.DecodeBody(raw, &body); err != nil {
+	if err := decodeBody(raw, &body); err != nil {
 		return azhttp.Reply{}, err
 	}
 	return q.once(raw, func() (azhttp.Reply, error) {

@@ -1,11 +1,10 @@
 package dataplane
 
 import (
+	"bytes"
 	"encoding/base64"
-	"encoding/json"
-	"strings"
+	"errors"
 
-	"redoubt/internal/api/azhttp"
 	"redoubt/internal/hsm"
 	"redoubt/internal/key"
 )
@@ -24,19 +23,13 @@ func (b bytes64) MarshalJSON() ([]byte, error) {
 // strictURL refuses trailing bits, so that one value has one encoding.
 var strictURL = base64.RawURLEncoding.Strict()
 
-// UnmarshalJSON implements json.Unmarshaler. It refuses padding, line ends and the other alphabet.
-func (b *bytes64) UnmarshalJSON(in []byte) error {
-	var s *string
-	if json.Unmarshal(in, &s) != nil {
+// UnmarshalText implements encoding.TextUnmarshaler, by which bodies are read. It refuses padding, line ends
+// and the other alphabet.
+func (b *bytes64) UnmarshalText(s []byte) error {
+	if bytes.ContainsAny(s, "\r\n") { // which package base64 would pass over
 		return errBytes
 	}
-	if s == nil {
-		return nil
-	}
-	if strings.ContainsAny(*s, "\r\n") {
-		return errBytes
-	}
-	out, err := strictURL.DecodeString(*s)
+	out, err := strictURL.AppendDecode(make([]byte, 0, strictURL.DecodedLen(len(s))), s)
 	if err != nil {
 		return errBytes
 	}
@@ -44,7 +37,7 @@ func (b *bytes64) UnmarshalJSON(in []byte) error {
 	return nil
 }
 
-var errBytes = azhttp.Bad("byte strings are base64url text (RFC 4648 section 5) without padding.")
+var errBytes = errors.New("byte strings are base64url text (RFC 4648 section 5) without padding")
 
 type jsonWebKey struct {
 	Kid    string   `json:"kid"`
