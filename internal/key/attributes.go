@@ -104,6 +104,9 @@ func (m Meta) Apply(c Change, now int64) (Meta, error) {
 		if err != nil {
 			return Meta{}, err
 		}
+		if IsExchangeKey(ops) != IsExchangeKey(m.Ops) {
+			return Meta{}, fmt.Errorf("%w: key_ops import cannot be added or taken away: a key exchange key is made with it and stays one; create another key or version", ErrBadParameter)
+		}
 		m.Ops = ops
 	}
 	if c.Tags != nil {

@@ -102,6 +102,28 @@ func TestApply(t *testing.T) {
 	}
 }
 
+// A key exchange key stays one, and no other becomes one.
+func TestExchangeKeyStaysOne(t *testing.T) {
+	t.Parallel()
+	kek := Meta{Spec: Spec{Type: RSA, Bits: 2048}, Ops: []Op{OpImport}, Attributes: Attributes{Enabled: true}}
+	for _, ops := range [][]string{{"decrypt"}, {"import", "unwrapKey"}, {}} {
+		if _, err := kek.Apply(Change{Ops: ops}, 1); !errors.Is(err, ErrBadParameter) {
+			t.Errorf("KEK to %v: %v", ops, err)
+		}
+	}
+	if m, err := kek.Apply(Change{Ops: []string{"import"}, Enabled: ptr(false)}, 1); err != nil || !IsExchangeKey(m.Ops) || m.Attributes.Enabled {
+		t.Errorf("KEK disabled: %+v, %v", m, err)
+	}
+	other := kek
+	other.Ops = []Op{OpUnwrap}
+	for _, ops := range [][]Op{{OpUnwrap}, nil} {
+		other.Ops = ops
+		if _, err := other.Apply(Change{Ops: []string{"import"}}, 1); !errors.Is(err, ErrBadParameter) {
+			t.Errorf("%v to KEK: %v", ops, err)
+		}
+	}
+}
+
 // Outside its dates a key still reads what it wrote; disabled it does nothing; and key_ops come before dates.
 func TestCheckUse(t *testing.T) {
 	t.Parallel()

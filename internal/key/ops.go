@@ -28,8 +28,8 @@ var allowedOps = map[Type][]Op{
 	Oct: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpExport},
 }
 
-// ParseOps checks a request's key_ops for a key of type t: no duplicates, nothing the type cannot do.
-// nil means the type's defaults.
+// ParseOps checks a request's key_ops for a key of type t: no duplicates, nothing the type cannot do, and
+// "import" alone or not at all. nil means the type's defaults.
 func ParseOps(t Type, in []string) ([]Op, error) {
 	if in == nil {
 		return DefaultOps(t), nil
@@ -45,8 +45,16 @@ func ParseOps(t Type, in []string) ([]Op, error) {
 		}
 		out = append(out, allowedOps[t][i])
 	}
+	if len(out) > 1 && slices.Contains(out, OpImport) {
+		return nil, fmt.Errorf("%w: key_ops import excludes all others: a key exchange key does nothing else; make a key of its own for it", ErrBadParameter)
+	}
 	return out, nil
 }
+
+// IsExchangeKey tells whether ops are those of a key exchange key (KEK), under which keys from elsewhere are
+// brought in (BYOK). It does that and nothing else for all its life: whoever could have it decrypt, now or
+// later, could read the keys that were wrapped to it.
+func IsExchangeKey(ops []Op) bool { return slices.Contains(ops, OpImport) }
 
 // DefaultOps is what a key may do when its creator does not say.
 func DefaultOps(t Type) []Op {

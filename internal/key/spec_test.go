@@ -111,6 +111,8 @@ func TestParseOps(t *testing.T) {
 		{EC, []string{"sign"}, []Op{OpSign}},
 		{EC, []string{"encrypt"}, nil},
 		{EC, []string{"wrapKey"}, nil},
+		{RSA, []string{"import", "decrypt"}, nil},
+		{RSA, []string{"export", "import"}, nil},
 		{EC, []string{"import"}, nil},
 		{Oct, []string{"import"}, nil},
 		{RSA, []string{"sign", "Sign"}, nil},
