@@ -16,7 +16,8 @@ const (
 	KindRoleDefinition Kind = 6
 	KindSetting        Kind = 7
 	KindRotationPolicy Kind = 8
-	KindRoleStamp      Kind = 9 // changes with every change of roles
+	KindRoleStamp      Kind = 9  // changes with every change of roles
+	KindKeyBackup      Kind = 10 // the backup of one key: travels by itself, not in archives
 )
 
 // Local: belongs to one HSM and is never archived.
@@ -30,7 +31,8 @@ var kindNames = map[Kind]string{
 	KindHead: "head", KindDeletedHead: "deletedhead", KindVersion: "version", KindMaterial: "material",
 	KindRoleAssignment: "roleassignment", KindRoleDefinition: "roledefinition", KindSetting: "setting",
 	KindRotationPolicy: "rotationpolicy", KindRoleStamp: "rolestamp",
-	KindJob: "job", KindExchangeKey: "exchangekey", KindPointer: "pointer",
+	KindKeyBackup: "keybackup",
+	KindJob:       "job", KindExchangeKey: "exchangekey", KindPointer: "pointer",
 }
 
 func (k Kind) valid() bool {

@@ -70,7 +70,7 @@ func TestKindNumbers(t *testing.T) {
 	t.Parallel()
 	want := map[Kind]string{
 		1: "head", 2: "deletedhead", 3: "version", 4: "material", 5: "roleassignment", 6: "roledefinition", 7: "setting",
-		8: "rotationpolicy", 9: "rolestamp", 64: "job", 65: "exchangekey", 66: "pointer",
+		8: "rotationpolicy", 9: "rolestamp", 10: "keybackup", 64: "job", 65: "exchangekey", 66: "pointer",
 	}
 	for k := range 256 {
 		k := Kind(k)
