@@ -4,6 +4,7 @@
 GO      ?= go
 export CGO_ENABLED = 0
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
+OPENAPI ?= ../shared/spec/openapi/data-plane
 FLAGS    = -trimpath -ldflags=-s
 
 .PHONY: build test unit clients runbook compat kill race lint fuzz bench drill clean
@@ -27,7 +28,8 @@ runbook: build clients ## the documented procedure, by genuine clients, command 
 compat: build clients ## every key operation by the SDKs of four languages and az; what they said, against Microsoft's OpenAPI documents
 	@$(GO) build $(FLAGS) -o bin/compat ./test/compat
 	@$(GO) build -C test/compat/go $(FLAGS) -o ../../../bin/compat-go .
-	@test/stage "compat" bin/compat -cache "$(CACHE)"
+	@$(GO) build -C test/compat/oracle $(FLAGS) -o ../../../bin/compat-oracle .
+	@test/stage "compat" bin/compat -cache "$(CACHE)" -documents "$(OPENAPI)" $(and $(UPDATE),-update)
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
 	@test/stage "kill" $(GO) run ./test/kill

@@ -23,9 +23,9 @@ import (
 
 // options are the flags.
 type options struct {
-	cache, root, only, modes string
-	parallel                 int
-	verbose, keep, noOracle  bool
+	cache, root, only, modes, documents string
+	parallel                            int
+	verbose, keep, noOracle, update     bool
 }
 
 func main() {
@@ -34,10 +34,12 @@ func main() {
 	flag.StringVar(&o.root, "root", ".", "folder of the repository, with the programs in bin")
 	flag.StringVar(&o.only, "only", "", "comma-separated programs; empty: all. The oracle then does not ask for operations that nobody exercised")
 	flag.StringVar(&o.modes, "modes", strings.Join(modes, ","), "comma-separated modes")
+	flag.StringVar(&o.documents, "documents", "", "folder with the OpenAPI documents of the data plane; README.md tells where they come from")
 	flag.IntVar(&o.parallel, "parallel", 2, "how many programs at a time")
 	flag.BoolVar(&o.verbose, "v", false, "print what the programs print")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.BoolVar(&o.noOracle, "no-oracle", false, "do not validate the recording; for work on a program")
+	flag.BoolVar(&o.update, "update", false, "write exercised.txt anew")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
