@@ -40,7 +40,8 @@ type Store struct {
 	path string
 	opts Options
 
-	durable atomic.Int64 // newest revision that is synced and may be shown
+	durable atomic.Int64 // newest revision that is synced and may be shown; changes under hot's lock
+	hot     hot          // records read lately
 	failure atomic.Pointer[error]
 
 	requests chan *request // handed over, never buffered: what is handed over gets an answer
@@ -141,6 +142,20 @@ func (s *Store) read(ctx context.Context, fn func(v view, newest store.Rev) erro
 
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string) (kv store.KV, rev store.Rev, err error) {
+	if err := s.enter(ctx); err != nil {
+		return kv, 0, err
+	}
+	if kv, rev, ok := s.hot.get(key, &s.durable); ok {
+		return kv, rev, nil
+	}
+	if kv, rev, err = s.find(ctx, key); err == nil {
+		s.hot.put(kv, rev, &s.durable)
+	}
+	return kv, rev, err
+}
+
+// find is Get without the records read lately.
+func (s *Store) find(ctx context.Context, key string) (kv store.KV, rev store.Rev, err error) {
 	err = s.read(ctx, func(v view, newest store.Rev) error {
 		rev = newest
 		rec := v.data.Get([]byte(key))

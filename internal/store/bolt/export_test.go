@@ -13,3 +13,10 @@ func DecodeLog(entry []byte, prefix string) (int, error) {
 	changes, err := decodeLog(entry, prefix)
 	return len(changes), err
 }
+
+// Hot tells how many records are kept in memory, and their bytes.
+func Hot(s *Store) (records, bytes int) {
+	s.hot.mu.RLock()
+	defer s.hot.mu.RUnlock()
+	return len(s.hot.m), s.hot.bytes
+}

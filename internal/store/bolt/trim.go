@@ -137,7 +137,7 @@ func (w *writer) trimOnce(most int, upTo store.Rev, before time.Time) (more bool
 	if err != nil || n == 0 {
 		return false, err
 	}
-	return n == most, w.finish(tx, v)
+	return n == most, w.finish(tx, v, nil)
 }
 
 // trim takes entries off the old end of the log while they are at most upTo or older than before, never

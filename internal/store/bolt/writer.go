@@ -152,6 +152,7 @@ func (w *writer) commitBatch(batch []*request) error {
 	v.log().FillPercent = 0.95 // entries arrive in order
 	base := v.rev()
 	rev := base
+	var touched []store.Op
 	for _, r := range batch {
 		if r.err = r.ctx.Err(); r.err != nil {
 			continue
@@ -165,6 +166,7 @@ func (w *writer) commitBatch(batch []*request) error {
 		}
 		if wrote {
 			rev++
+			touched = append(touched, r.then...)
 		}
 		r.rev = rev
 	}
@@ -177,11 +179,12 @@ func (w *writer) commitBatch(batch []*request) error {
 	if err := w.trimAlong(v, base, now); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	return w.finish(tx, v)
+	return w.finish(tx, v, touched)
 }
 
-// finish commits the engine transaction and shows the result, or finds out what became of it.
-func (w *writer) finish(tx *bbolt.Tx, v view) error {
+// finish commits the engine transaction and shows the result, or finds out what became of it. touched are
+// the writes in it.
+func (w *writer) finish(tx *bbolt.Tx, v view, touched []store.Op) error {
 	rev, floor, oldest := v.rev(), v.floor(), v.oldest()
 	commit := w.s.opts.testOnlyCommit
 	if commit == nil {
@@ -190,7 +193,7 @@ func (w *writer) finish(tx *bbolt.Tx, v view) error {
 	err := commit(tx)
 	if err == nil {
 		w.floor, w.oldest = floor, oldest
-		w.s.durable.Store(int64(rev))
+		w.s.hot.advance(rev, touched, &w.s.durable)
 		w.s.wake()
 		return nil
 	}
