@@ -75,6 +75,8 @@ var modules = map[string][]string{
 	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud"},
 	"github.com/coreos/go-oidc/":  {"authn", "daemon"},
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},
+	"gitlab.com/yawning/":         {"material", "drill"},
+	"github.com/decred/":          {}, // the other opinion in material's tests
 	"math/rand":                   {},
 }
 

@@ -14,11 +14,13 @@ import (
 	"math/big"
 	"strings"
 
+	"gitlab.com/yawning/secp256k1-voi/secec"
+
 	"redoubt/internal/client"
 )
 
 // What can be checked outside any HSM, with nothing but the public key that was written down before the
-// disaster and Go's own cryptography.
+// disaster and Go's own cryptography, or for P-256K, which that does not have, the library of decision 10.
 
 // publicKey is the public key of a JWK, or nil for a key that has none.
 func publicKey(k client.JWK) (crypto.PublicKey, error) {
@@ -30,11 +32,15 @@ func publicKey(k client.JWK) (crypto.PublicKey, error) {
 		}
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(k.N), E: int(e.Int64())}, nil
 	case strings.HasPrefix(k.Kty, "EC"):
+		point := append(append([]byte{4}, k.X...), k.Y...)
+		if k.Crv == "P-256K" {
+			return secec.NewPublicKey(point)
+		}
 		curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[k.Crv]
 		if curve == nil {
 			return nil, fmt.Errorf("unknown curve %q", k.Crv)
 		}
-		return ecdsa.ParseUncompressedPublicKey(curve, append(append([]byte{4}, k.X...), k.Y...))
+		return ecdsa.ParseUncompressedPublicKey(curve, point)
 	}
 	return nil, nil
 }
@@ -56,6 +62,14 @@ func verifyOutside(public crypto.PublicKey, alg string, digest, signature []byte
 		case strings.HasPrefix(alg, "PS") && h != 0:
 			return rsa.VerifyPSS(k, h, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		}
+	case *secec.PublicKey:
+		if alg != "ES256K" {
+			break
+		}
+		if !k.Verify(digest, signature, &secec.ECDSAOptions{Hash: crypto.SHA256, Encoding: secec.EncodingCompact}) {
+			return errors.New("the signature is of another key or another digest")
+		}
+		return nil
 	case *ecdsa.PublicKey:
 		if curveAlgorithms[alg] != k.Curve {
 			break

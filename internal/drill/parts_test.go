@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"gitlab.com/yawning/secp256k1-voi/secec"
+
 	"redoubt/internal/client"
 	"redoubt/internal/durable"
 	"redoubt/internal/securitydomain"
@@ -176,6 +178,27 @@ func TestVerifyOutsideEC(t *testing.T) {
 		if err := verifyOutside(public, alg, digest, []byte{1}); err == nil {
 			t.Error("a short signature")
 		}
+	}
+	k, err := secec.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	point := k.PublicKey().Bytes()
+	public, err := publicKey(client.JWK{Kty: "EC-HSM", Crv: "P-256K", X: point[1:33], Y: point[33:]})
+	if err != nil || !k.PublicKey().Equal(public) {
+		t.Fatal(err)
+	}
+	digest := randomBytes(digestLength("ES256K"))
+	sig, err := k.Sign(rand.Reader, digest, &secec.ECDSAOptions{Encoding: secec.EncodingCompact})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkVerify(t, public, "ES256K", digest, sig)
+	if verifyOutside(public, "ES256", digest, sig) == nil || verifyOutside(public, "ES256K", digest, sig[:63]) == nil {
+		t.Error("another algorithm, or a short signature")
+	}
+	if _, err := publicKey(client.JWK{Kty: "EC-HSM", Crv: "P-256K", X: point[1:33], Y: point[1:33]}); err == nil {
+		t.Error("a point off P-256K")
 	}
 	if _, err := publicKey(client.JWK{Kty: "EC-HSM", Crv: "P-192"}); err == nil {
 		t.Error("P-192")

@@ -16,7 +16,7 @@ const (
 // Limits of Options.Keys. Fewer keys cannot show everything; more would not be a rehearsal. ExtraKeys is
 // how many keys the drill makes besides; an HSM must have room for them.
 const (
-	MinKeys   = 12
+	MinKeys   = 13
 	MaxKeys   = 200_000
 	ExtraKeys = 1
 )
@@ -50,13 +50,14 @@ var kinds = []key.Spec{
 	{Type: key.RSA, Bits: 2048}, {Type: key.RSA, Bits: 3072}, {Type: key.RSA, Bits: 4096},
 	{Type: key.EC, Curve: key.P256}, {Type: key.EC, Curve: key.P384}, {Type: key.EC, Curve: key.P521},
 	{Type: key.Oct, Bits: 128}, {Type: key.Oct, Bits: 192}, {Type: key.Oct, Bits: 256},
+	{Type: key.EC, Curve: key.P256K},
 }
 
 // cycles are what follows, as indices into kinds. An RSA-4096 key costs a second or more to make, and is
 // therefore rare.
 var cycles = map[string][]int{
-	MixAll: {3, 0, 8, 4, 3, 6, 0, 5, 3, 8, 1, 3, 0, 7, 4, 3, 8, 5, 0, 0, 3, 0, 8, 4, 3, 6, 0, 5, 3, 8, 1, 3, 0, 7, 4, 3, 8, 5, 0, 2},
-	MixEC:  {3, 3, 4, 3, 3, 5, 3, 4, 3, 3},
+	MixAll: {3, 0, 8, 4, 3, 6, 0, 5, 3, 8, 1, 3, 0, 7, 4, 9, 8, 5, 0, 0, 3, 0, 8, 4, 3, 6, 0, 5, 3, 8, 1, 3, 0, 7, 4, 3, 8, 5, 0, 2},
+	MixEC:  {3, 3, 4, 3, 9, 5, 3, 4, 3, 3},
 }
 
 // newPlan is the keys of a drill, the same for the same arguments.
@@ -86,12 +87,12 @@ func plannedKey(i int, s key.Spec) keyPlan {
 	switch {
 	case i%6 == 2 && cheap:
 		p.versions = 3
-	case i%6 == 2 && s.Bits == 2048 || i == 9:
+	case i%6 == 2 && s.Bits == 2048 || i == 10:
 		p.versions = 2
 	}
 	if !p.sample {
 		p.narrow = i%8 == 6
-		p.fate = map[int]fate{9: fateDeleted, 10: fateDisabled, 11: fateExpired}[i%25]
+		p.fate = map[int]fate{10: fateDeleted, 11: fateDisabled, 12: fateExpired}[i%25]
 	}
 	return p
 }

@@ -51,7 +51,7 @@ func TestPlanRefuses(t *testing.T) {
 	for _, c := range []struct {
 		keys      int
 		mix, says string
-	}{{MinKeys - 1, MixAll, "choose 12 to"}, {-1, MixAll, "choose"}, {MaxKeys + 1, MixEC, "choose"}, {100, "rsa", "all or ec"}} {
+	}{{MinKeys - 1, MixAll, "choose 13 to"}, {-1, MixAll, "choose"}, {MaxKeys + 1, MixEC, "choose"}, {100, "rsa", "all or ec"}} {
 		if _, err := newPlan(c.keys, c.mix); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%d keys, mix %q: %v", c.keys, c.mix, err)
 		}

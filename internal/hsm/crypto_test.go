@@ -27,6 +27,7 @@ func TestSignAndVerify(t *testing.T) {
 	}{
 		{rsaSpec, nil, "RS256", d256[:]}, {rsaSpec, nil, "PS512", d512[:]}, {rsaSpec, nil, "RSNULL", []byte("anything short")},
 		{ecSpec, nil, "ES256", d256[:]}, {key.Spec{Type: key.EC, Curve: key.P384}, nil, "ES384", d384[:]}, {key.Spec{Type: key.EC, Curve: key.P521}, nil, "ES512", d512[:]},
+		{key.Spec{Type: key.EC, Curve: key.P256K}, nil, "ES256K", d256[:]},
 		{octSpec, []string{"sign", "verify"}, "HS256", []byte("a message of any length")},
 	} {
 		name := key.Name("sign-" + string(tc.alg))

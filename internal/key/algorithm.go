@@ -13,10 +13,10 @@ type Use uint8
 
 // The uses.
 const (
-	UseSign    Use = 1 << iota // sign, verify
-	UseEncrypt                 // encrypt, decrypt
-	UseWrap                    // wrapKey, unwrapKey
-	UseSecureWrap              // secure wrap and unwrap of keys made by the HSM
+	UseSign       Use = 1 << iota // sign, verify
+	UseEncrypt                    // encrypt, decrypt
+	UseWrap                       // wrapKey, unwrapKey
+	UseSecureWrap                 // secure wrap and unwrap of keys made by the HSM
 )
 
 // rule is one row of the algorithm table: which keys, which uses, and the exact digest length in bytes
@@ -35,7 +35,7 @@ var algorithms = map[Algorithm]rule{
 	"PS256": {typ: RSA, uses: UseSign, digest: 32}, "PS384": {typ: RSA, uses: UseSign, digest: 48}, "PS512": {typ: RSA, uses: UseSign, digest: 64},
 	"RSNULL":   {typ: RSA, uses: UseSign, digest: -1},
 	"RSA-OAEP": {typ: RSA, uses: UseEncrypt | UseWrap}, "RSA-OAEP-256": {typ: RSA, uses: UseEncrypt | UseWrap | UseSecureWrap}, "RSA1_5": {typ: RSA, uses: UseEncrypt | UseWrap},
-	"ES256": {typ: EC, curve: P256, uses: UseSign, digest: 32}, "ES384": {typ: EC, curve: P384, uses: UseSign, digest: 48}, "ES512": {typ: EC, curve: P521, uses: UseSign, digest: 64},
+	"ES256": {typ: EC, curve: P256, uses: UseSign, digest: 32}, "ES256K": {typ: EC, curve: P256K, uses: UseSign, digest: 32}, "ES384": {typ: EC, curve: P384, uses: UseSign, digest: 48}, "ES512": {typ: EC, curve: P521, uses: UseSign, digest: 64},
 	"A128KW": {typ: Oct, bits: 128, uses: UseWrap | UseSecureWrap}, "A192KW": {typ: Oct, bits: 192, uses: UseWrap | UseSecureWrap}, "A256KW": {typ: Oct, bits: 256, uses: UseWrap | UseSecureWrap},
 	"A128KWPAD": {typ: Oct, bits: 128, uses: UseSecureWrap}, "A192KWPAD": {typ: Oct, bits: 192, uses: UseSecureWrap}, "A256KWPAD": {typ: Oct, bits: 256, uses: UseSecureWrap},
 	"CKM_AES_KEY_WRAP": {typ: Oct, uses: UseEncrypt | UseWrap | UseSecureWrap}, "CKM_AES_KEY_WRAP_PAD": {typ: Oct, uses: UseEncrypt | UseWrap | UseSecureWrap},

@@ -13,7 +13,7 @@ import (
 var wireAlgorithms = map[string]map[Use]string{
 	"RSA-HSM 2048": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5"},
 	"RSA-HSM 4096": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5"},
-	"EC-HSM P-256": {UseSign: "ES256"}, "EC-HSM P-384": {UseSign: "ES384"}, "EC-HSM P-521": {UseSign: "ES512"},
+	"EC-HSM P-256": {UseSign: "ES256"}, "EC-HSM P-256K": {UseSign: "ES256K"}, "EC-HSM P-384": {UseSign: "ES384"}, "EC-HSM P-521": {UseSign: "ES512"},
 	"oct-HSM 128": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A128CBC A128CBCPAD A128GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A128KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
 	"oct-HSM 192": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A192CBC A192CBCPAD A192GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A192KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
 	"oct-HSM 256": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A256CBC A256CBCPAD A256GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A256KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
@@ -23,6 +23,7 @@ var someSpecs = []Spec{
 	{Type: RSA, Bits: 2048, Exponent: 65537}, {Type: RSA, Bits: 4096, Exponent: 65537},
 	{Type: EC, Curve: P256}, {Type: EC, Curve: P384}, {Type: EC, Curve: P521},
 	{Type: Oct, Bits: 128}, {Type: Oct, Bits: 192}, {Type: Oct, Bits: 256},
+	{Type: EC, Curve: P256K},
 }
 
 // digestLen is a length the algorithm accepts.
@@ -61,6 +62,13 @@ func TestAlgorithmTable(t *testing.T) {
 func TestCheckDigestLength(t *testing.T) {
 	t.Parallel()
 	rsa, oct := someSpecs[0], someSpecs[7]
+	for alg, s := range map[Algorithm]Spec{"ES256": someSpecs[2], "ES384": someSpecs[3], "ES512": someSpecs[4], "ES256K": someSpecs[8]} {
+		for _, got := range []int{0, 20, 32, 48, 64, 66} {
+			if err := alg.Check(s, UseSign, got); (err == nil) != (got == digestLen(alg)) || err != nil && !errors.Is(err, ErrBadParameter) {
+				t.Errorf("%s with %d bytes: %v", alg, got, err)
+			}
+		}
+	}
 	for alg, n := range map[Algorithm]int{"RS256": 32, "RS384": 48, "RS512": 64, "PS256": 32, "PS384": 48, "PS512": 64} {
 		for _, got := range []int{0, 20, 31, 32, 33, 48, 64, 65} {
 			if err := alg.Check(rsa, UseSign, got); (err == nil) != (got == n) || err != nil && !errors.Is(err, ErrBadParameter) {
@@ -94,6 +102,8 @@ func TestCheckMessages(t *testing.T) {
 		{"rs256", someSpecs[0], UseSign, "RS256"},
 		{"", someSpecs[0], UseSign, "RS256"},
 		{"none", someSpecs[7], UseSign, "HS256"},
+		{"ES256", someSpecs[8], UseSign, "ES256K"},
+		{"ES256K", someSpecs[2], UseSign, "[ES256]"},
 	} {
 		err := c.alg.Check(c.spec, c.use, 32)
 		if !errors.Is(err, ErrBadAlgorithm) || !strings.Contains(err.Error(), c.says) {

@@ -41,6 +41,22 @@ const (
 	P256K Curve = "P-256K"
 )
 
+// secp256k1 is how az keyvault key import calls P-256K.
+const secp256k1 Curve = "SECP256K1"
+
+// Width is the length of a coordinate and of a private scalar, in bytes; 0 for an unknown curve.
+func (c Curve) Width() int {
+	switch c {
+	case P256, P256K:
+		return 32
+	case P384:
+		return 48
+	case P521:
+		return 66
+	}
+	return 0
+}
+
 // Spec says what material a key has.
 type Spec struct {
 	Type     Type  `json:"type"`
@@ -50,7 +66,7 @@ type Spec struct {
 }
 
 // NewSpec fills in the service's defaults (RSA 2048 with exponent 65537, P-256, oct 256) and refuses
-// what the HSM does not make.
+// what the HSM does not make. SECP256K1 is another name of P-256K.
 func NewSpec(t Type, bits int, c Curve, exponent int) (Spec, error) {
 	switch t {
 	case RSA:
@@ -97,10 +113,12 @@ func ecSpec(bits int, c Curve) (Spec, error) {
 		}
 	}
 	switch c {
-	case P256, P384, P521:
+	case P256, P256K, P384, P521:
 		return Spec{Type: EC, Curve: c}, nil
+	case secp256k1:
+		return Spec{Type: EC, Curve: P256K}, nil
 	}
-	return Spec{}, fmt.Errorf("%w: crv %q; EC-HSM keys use P-256, P-384 or P-521", ErrBadParameter, c)
+	return Spec{}, fmt.Errorf("%w: crv %q; EC-HSM keys use P-256, P-256K, P-384 or P-521", ErrBadParameter, c)
 }
 
 // Public is the public part of a key, big-endian unsigned integers. Empty for oct keys.

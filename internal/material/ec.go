@@ -14,7 +14,20 @@ import (
 	"redoubt/internal/key"
 )
 
-type ecBody struct {
+// signOnly is what all EC keys do not do.
+type signOnly struct{}
+
+func (signOnly) encrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not encrypt (%q)", key.ErrBadAlgorithm, alg)
+}
+
+func (signOnly) decrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not decrypt (%q)", key.ErrBadAlgorithm, alg)
+}
+
+// nistBody is a key on one of the standard library's curves; k256Body has the other.
+type nistBody struct {
+	signOnly
 	priv  *ecdsa.PrivateKey // the numbers, for encoding and wiping
 	use   crypto.Signer     // the engine's form of it
 	hash  crypto.Hash
@@ -23,9 +36,9 @@ type ecBody struct {
 
 var curveHash = map[key.Curve]crypto.Hash{key.P256: crypto.SHA256, key.P384: crypto.SHA384, key.P521: crypto.SHA512}
 
-func (e Engines) newEC(spec key.Spec, priv *ecdsa.PrivateKey) (Key, error) {
+func (e Engines) newNIST(spec key.Spec, priv *ecdsa.PrivateKey) (Key, error) {
 	curve := curveOf(spec.Curve)
-	if priv.Curve != curve {
+	if curve == nil || priv.Curve != curve {
 		return Key{}, fmt.Errorf("%w: not on curve %s", ErrBadMaterial, spec.Curve)
 	}
 	point, err := priv.PublicKey.Bytes() // 4 || X || Y, full width; refuses points off the curve
@@ -36,13 +49,13 @@ func (e Engines) newEC(spec key.Spec, priv *ecdsa.PrivateKey) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("prepare %s: %w", spec, err)
 	}
-	w := (curve.Params().BitSize + 7) / 8
+	w := spec.Curve.Width()
 	pub := key.Public{X: point[1 : 1+w], Y: point[1+w:]}
-	b := &ecBody{priv: priv, use: use, hash: curveHash[spec.Curve], width: w}
+	b := &nistBody{priv: priv, use: use, hash: curveHash[spec.Curve], width: w}
 	return Key{&holder{spec: spec, pub: pub, body: b}}, nil
 }
 
-func (e *ecBody) sign(alg key.Algorithm, digest []byte) ([]byte, error) {
+func (e *nistBody) sign(alg key.Algorithm, digest []byte) ([]byte, error) {
 	der, err := e.use.Sign(rand.Reader, digest, e.hash)
 	if err != nil {
 		return nil, fmt.Errorf("sign with %q: %w", alg, err)
@@ -70,7 +83,7 @@ func rawSignature(der []byte, width int) ([]byte, bool) {
 	return out, true
 }
 
-func (e *ecBody) verify(_ key.Algorithm, digest, sig []byte) (bool, error) {
+func (e *nistBody) verify(_ key.Algorithm, digest, sig []byte) (bool, error) {
 	if len(sig) != 2*e.width {
 		return false, nil
 	}
@@ -78,17 +91,9 @@ func (e *ecBody) verify(_ key.Algorithm, digest, sig []byte) (bool, error) {
 	return ecdsa.Verify(&e.priv.PublicKey, digest, r, s), nil
 }
 
-func (e *ecBody) encrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
-	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not encrypt (%q)", key.ErrBadAlgorithm, alg)
-}
+func (e *nistBody) payload() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(e.priv) }
 
-func (e *ecBody) decrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
-	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not decrypt (%q)", key.ErrBadAlgorithm, alg)
-}
-
-func (e *ecBody) payload() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(e.priv) }
-
-func (e *ecBody) wipe() {
+func (e *nistBody) wipe() {
 	if d := e.priv.D; d != nil { //nolint:staticcheck // no other way to reach it
 		clear(d.Bits())
 	}

@@ -73,6 +73,9 @@ func (e Engines) parsePayload(spec key.Spec, p []byte) (Key, error) {
 		}
 		return newOct(spec, secret.New(bytes.Clone(p)))
 	}
+	if spec.Curve == key.P256K {
+		return parseK256(spec, p)
+	}
 	// The parser's own error could quote numbers of the key: it is not passed on.
 	priv, err := x509.ParsePKCS8PrivateKey(p)
 	if err != nil {
@@ -85,7 +88,7 @@ func (e Engines) parsePayload(spec key.Spec, p []byte) (Key, error) {
 		}
 	case *ecdsa.PrivateKey:
 		if spec.Type == key.EC {
-			return e.newEC(spec, priv)
+			return e.newNIST(spec, priv)
 		}
 	}
 	return Key{}, fmt.Errorf("%w: it is not of type %s", ErrBadMaterial, spec.Type)

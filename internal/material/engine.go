@@ -32,7 +32,8 @@ type RSAPrivate interface {
 	crypto.Decrypter
 }
 
-// ECEngine prepares ECDSA private keys for use.
+// ECEngine prepares ECDSA private keys on P-256, P-384 and P-521 for use. P-256K has no engine: it needs
+// the one library in k256.go, and its private keys are not *ecdsa.PrivateKey.
 type ECEngine interface {
 	Name() string
 	// Prepare's result signs a digest into ASN.1 DER, as *ecdsa.PrivateKey does, from many goroutines at once.
@@ -72,16 +73,20 @@ func (e Engines) Generate(spec key.Spec) (Key, error) {
 		}
 		return e.newRSA(spec, priv)
 	case key.EC:
+		if spec.Curve == key.P256K {
+			return generateK256(spec)
+		}
 		priv, err := ecdsa.GenerateKey(curveOf(spec.Curve), rand.Reader)
 		if err != nil {
 			return Key{}, fmt.Errorf("generate %s: %w", spec, err)
 		}
-		return e.newEC(spec, priv)
+		return e.newNIST(spec, priv)
 	default: // NewSpec leaves only oct
 		return newOct(spec, secret.Random(spec.Bits/8))
 	}
 }
 
+// curveOf is the standard library's curve; nil for P-256K, which it does not have.
 func curveOf(c key.Curve) elliptic.Curve {
 	switch c {
 	case key.P256:

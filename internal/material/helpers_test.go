@@ -18,6 +18,7 @@ var allSpecs = []key.Spec{
 	{Type: key.RSA, Bits: 2048, Exponent: 65537}, {Type: key.RSA, Bits: 3072, Exponent: 65537}, {Type: key.RSA, Bits: 4096, Exponent: 65537},
 	{Type: key.EC, Curve: key.P256}, {Type: key.EC, Curve: key.P384}, {Type: key.EC, Curve: key.P521},
 	{Type: key.Oct, Bits: 128}, {Type: key.Oct, Bits: 192}, {Type: key.Oct, Bits: 256},
+	{Type: key.EC, Curve: key.P256K},
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -61,6 +62,7 @@ func readPEM(t testing.TB, name string) []byte {
 var pemSpec = map[string]key.Spec{
 	"rsa2048.pem": allSpecs[0], "rsa3072.pem": allSpecs[1], "rsa4096.pem": allSpecs[2],
 	"p256.pem": allSpecs[3], "p384.pem": allSpecs[4], "p521.pem": allSpecs[5],
+	"p256k.pem": allSpecs[9],
 }
 
 func pemKey(t testing.TB, name string) Key {

@@ -50,7 +50,7 @@ func checkPublicShape(t *testing.T, spec key.Spec, p key.Public) {
 	case key.RSA:
 		want = [4]int{spec.Bits / 8, 3, 0, 0}
 	case key.EC:
-		w := map[key.Curve]int{key.P256: 32, key.P384: 48, key.P521: 66}[spec.Curve]
+		w := map[key.Curve]int{key.P256: 32, key.P256K: 32, key.P384: 48, key.P521: 66}[spec.Curve]
 		want = [4]int{0, 0, w, w}
 	case key.Oct: // nothing of it is public
 	}

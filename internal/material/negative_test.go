@@ -199,7 +199,7 @@ func TestECDSARefuses(t *testing.T) {
 	n := elliptic.P256().Params().N
 	fill := func(i *big.Int) []byte { return i.FillBytes(make([]byte, 32)) }
 	zero, one := make([]byte, 32), fill(big.NewInt(1))
-	der, err := k.h.body.(*ecBody).use.Sign(rand.Reader, digest[:], crypto.SHA256)
+	der, err := k.h.body.(*nistBody).use.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"testing"
 
+	decred "github.com/decred/dcrd/dcrec/secp256k1/v4"
+
 	"redoubt/internal/key"
 	"redoubt/internal/secret"
 )
@@ -36,7 +38,7 @@ func TestParseRefusesOtherSpecs(t *testing.T) {
 // Whatever byte is changed, cut or added: it is refused, or (in an oct key) it is another key.
 func TestParseRefusesDamage(t *testing.T) {
 	t.Parallel()
-	for _, spec := range []key.Spec{allSpecs[0], allSpecs[3], allSpecs[5], allSpecs[6]} {
+	for _, spec := range []key.Spec{allSpecs[0], allSpecs[3], allSpecs[5], allSpecs[6], allSpecs[9]} {
 		m := testKey(t, spec).Marshal().Expose()
 		step := 1 + len(m)/80 // all of a short key, a sample of a long one
 		for i := 0; i < len(m); i += step {
@@ -144,8 +146,14 @@ func TestParseRefusesUnbalancedRSA(t *testing.T) {
 
 func TestParseRefusesInconsistentEC(t *testing.T) {
 	t.Parallel()
+	testInconsistentEC(t, "p256.pem", elliptic.P256().Params().N)
+	testInconsistentEC(t, "p256k.pem", decred.S256().N)
+}
+
+func testInconsistentEC(t *testing.T, name string, order *big.Int) {
+	t.Helper()
 	var outer pkcs8
-	if _, err := asn1.Unmarshal(readPEM(t, "p256.pem"), &outer); err != nil {
+	if _, err := asn1.Unmarshal(readPEM(t, name), &outer); err != nil {
 		t.Fatal(err)
 	}
 	type sec1 struct {
@@ -163,12 +171,11 @@ func TestParseRefusesInconsistentEC(t *testing.T) {
 		o.Key = mustDER(t, inner)
 		return encoded(key.EC, mustDER(t, o))
 	}
-	spec := allSpecs[3]
+	spec := pemSpec[name]
 	if _, err := Parse(spec, build(func(*sec1) {})); err != nil {
-		t.Fatalf("unchanged: %v", err)
+		t.Fatalf("%s unchanged: %v", name, err)
 	}
-	order := elliptic.P256().Params().N
-	for name, change := range map[string]func(*sec1){
+	for what, change := range map[string]func(*sec1){
 		"scalar of another point": func(k *sec1) { k.D[31] ^= 1 },
 		"scalar zero":             func(k *sec1) { clear(k.D) },
 		"scalar the order":        func(k *sec1) { order.FillBytes(k.D) },
@@ -184,7 +191,7 @@ func TestParseRefusesInconsistentEC(t *testing.T) {
 		"version 2": func(k *sec1) { k.Version = 2 },
 	} {
 		if _, err := Parse(spec, build(change)); !errors.Is(err, ErrBadMaterial) {
-			t.Errorf("%s: %v, want ErrBadMaterial", name, err)
+			t.Errorf("%s, %s: %v, want ErrBadMaterial", name, what, err)
 		}
 	}
 }

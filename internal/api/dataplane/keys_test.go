@@ -99,7 +99,7 @@ func TestKeyTypes(t *testing.T) {
 	c := as(s.Serve(), hsmtest.User)
 	for i, k := range []struct{ body, kty, crv string }{
 		{`"kty":"RSA"`, "RSA-HSM", ""}, {`"kty":"RSA-HSM","key_size":2048,"public_exponent":65537`, "RSA-HSM", ""},
-		{`"kty":"EC"`, "EC-HSM", "P-256"}, {`"kty":"EC-HSM","crv":"P-384"`, "EC-HSM", "P-384"}, {`"kty":"EC","crv":"P-521"`, "EC-HSM", "P-521"},
+		{`"kty":"EC"`, "EC-HSM", "P-256"}, {`"kty":"EC-HSM","crv":"P-384"`, "EC-HSM", "P-384"}, {`"kty":"EC","crv":"P-521"`, "EC-HSM", "P-521"}, {`"kty":"EC","crv":"P-256K"`, "EC-HSM", "P-256K"},
 		{`"kty":"oct","key_size":192`, "oct-HSM", ""}, {`"kty":"oct-HSM","key_size":256`, "oct-HSM", ""},
 	} {
 		created := c.do(fmt.Sprintf("POST /keys/k%d/create", i), "{"+k.body+`,"key_ops":null,"attributes":{"exportable":false}}`).Want(200)
