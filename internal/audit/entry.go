@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -77,7 +78,11 @@ const (
 
 func chainHash(seq uint64, prev string, kind byte, body []byte) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s%d\x00%s\x00%c", chainLabel, seq, prev, kind)
+	head := make([]byte, 0, 128)
+	head = append(head, chainLabel...)
+	head = strconv.AppendUint(head, seq, 10)
+	head = append(append(append(head, 0), prev...), 0, kind)
+	h.Write(head)
 	h.Write(body)
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(head[:0]))
 }

@@ -47,6 +47,22 @@ func (c *Cloud) Principal(ctx context.Context, objectID string) (Principal, erro
 	return Principal{}, fmt.Errorf("read dev cloud: principal %q is of unknown kind %q", objectID, p.Kind)
 }
 
+// Known tells whether there is a principal with that object id. It reads one record and decodes nothing: every
+// request of every edge asks it. An error means that nobody can tell.
+func (c *Cloud) Known(ctx context.Context, objectID string) (bool, error) {
+	if !keySafe(objectID) {
+		return false, nil
+	}
+	_, _, err := c.s.Get(ctx, root+"oid/"+fold(objectID))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read dev cloud: %w", err)
+	}
+	return true, nil
+}
+
 // Principals returns everybody: people, service principals, managed identities.
 func (c *Cloud) Principals(ctx context.Context) ([]Principal, error) {
 	users, err := c.Users(ctx)
