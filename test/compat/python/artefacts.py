@@ -16,7 +16,7 @@ from harness import same, true
 from target import Target
 from walk_crypto import EC_SIGN, HMACS, RSA_SIGN, flipped
 
-BYTES = ("n", "e", "x", "y", "digest", "signature", "plaintext", "ciphertext", "iv", "tag", "aad")
+BYTES = ("n", "e", "x", "y", "data", "digest", "signature", "plaintext", "ciphertext", "iv", "tag", "aad")
 
 
 def path(program: str) -> Path:
@@ -56,9 +56,10 @@ def write(hsm: Target) -> None:
         signers += [(hsm.keys.create_ec_key(hsm.name(f"kept-{c}"), curve=c), local.CURVE_ALGORITHMS[c]) for c in local.CURVES]
         signers += [(hsm.keys.create_oct_key(hsm.name(f"kept-mac{size}"), size=size, key_operations=["sign", "verify"]), a) for size, a in HMACS.items()]
         for key, alg in signers:
-            digest = local.digest(alg, os.urandom(32))
+            data = os.urandom(32)
+            digest = local.digest(alg, data)
             jwk = {"kty": key.key.kty.value.removesuffix("-HSM")} | {f: getattr(key.key, f) for f in ("n", "e", "crv", "x", "y")}
-            note("signature", key, alg, jwk=jwk if jwk["kty"] != "oct" else None, digest=digest, signature=hsm.remote(key).sign(alg, digest).signature)
+            note("signature", key, alg, jwk=jwk if jwk["kty"] != "oct" else None, data=None if alg == "RSNULL" else data, digest=digest, signature=hsm.remote(key).sign(alg, digest).signature)
     with hsm.step("ciphertexts and wrapped keys for the other programs"):
         for alg in ("RSA-OAEP", "RSA-OAEP-256", "RSA1_5"):  # made outside: only the service opens them
             for op in ("encrypt", "wrap"):
@@ -98,6 +99,7 @@ def signature(hsm: Target, a: dict[str, Any]) -> None:
         client = hsm.crypto(KeyVaultKey(a["kid"], jwk={"kty": "oct-HSM"}))
         valid = lambda digest: client.verify(alg, digest, a["signature"]).is_valid
     true(alg in RSA_SIGN + EC_SIGN + list(HMACS.values()), f"{what} is unknown")
+    true(alg == "RSNULL" or local.digest(alg, a["data"]) == a["digest"], f"the digest of {what} is not that of its data")
     true(valid(a["digest"]), f"{what} does not verify")
     true(not valid(flipped(a["digest"])), f"{what} verifies for another digest")
 
