@@ -118,7 +118,7 @@ func TestCreateKeyRefusals(t *testing.T) {
 		"long name":         {key.Name(strings.Repeat("a", 128)), key.CreateParams{Spec: ecSpec}, key.ErrBadParameter},
 		"no type":           {"k", key.CreateParams{}, key.ErrBadKeyType},
 		"size":              {"k", key.CreateParams{Spec: key.Spec{Type: key.RSA, Bits: 1024}}, key.ErrBadParameter},
-		"exponent":          {"k", key.CreateParams{Spec: key.Spec{Type: key.RSA, Exponent: 3}}, key.ErrBadParameter},
+		"exponent":          {"k", key.CreateParams{Spec: key.Spec{Type: key.RSA, Exponent: 4}}, key.ErrBadParameter},
 		"curve":             {"k", key.CreateParams{Spec: key.Spec{Type: key.EC, Curve: "P-192"}}, key.ErrBadParameter},
 		"operation of type": {"k", key.CreateParams{Spec: ecSpec, Ops: []string{"encrypt"}}, key.ErrBadParameter},
 		"unknown operation": {"k", key.CreateParams{Spec: ecSpec, Ops: []string{"fly"}}, key.ErrBadParameter},

@@ -95,8 +95,8 @@ func rsaSpec(bits, exponent int) (Spec, error) {
 	if exponent == 0 {
 		exponent = 65537
 	}
-	if exponent != 65537 {
-		return Spec{}, fmt.Errorf("%w: public_exponent %d; use 65537", ErrBadParameter, exponent)
+	if exponent < 3 || exponent > MaxExponent || exponent%2 == 0 {
+		return Spec{}, fmt.Errorf("%w: public_exponent %d; it is odd, from 3 to %d, 65537 being the usual one", ErrBadParameter, exponent, MaxExponent)
 	}
 	return Spec{Type: RSA, Bits: bits, Exponent: exponent}, nil
 }

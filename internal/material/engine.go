@@ -67,7 +67,7 @@ func (e Engines) Generate(spec key.Spec) (Key, error) {
 	}
 	switch spec.Type {
 	case key.RSA:
-		priv, err := rsa.GenerateKey(rand.Reader, spec.Bits)
+		priv, err := generateRSA(spec.Bits, spec.Exponent)
 		if err != nil {
 			return Key{}, fmt.Errorf("generate %s: %w", spec, err)
 		}

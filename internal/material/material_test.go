@@ -83,7 +83,7 @@ func TestGenerateFillsInDefaultsAndRefuses(t *testing.T) {
 		t.Errorf("default EC key: %v, %v", k.Spec(), err)
 	}
 	for _, spec := range []key.Spec{
-		{}, {Type: "EC"}, {Type: key.RSA, Bits: 1024}, {Type: key.RSA, Bits: 2047}, {Type: key.RSA, Bits: 2048, Exponent: 3},
+		{}, {Type: "EC"}, {Type: key.RSA, Bits: 1024}, {Type: key.RSA, Bits: 2047}, {Type: key.RSA, Bits: 2048, Exponent: 1}, {Type: key.RSA, Bits: 2048, Exponent: 4}, {Type: key.RSA, Bits: 2048, Exponent: 1<<31 + 1},
 		{Type: key.Oct, Bits: 64}, {Type: key.EC, Curve: "P-224"},
 	} {
 		if _, err := Generate(spec); !errors.Is(err, key.ErrBadParameter) {
