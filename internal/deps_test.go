@@ -29,6 +29,9 @@ rbac: key
 audit: rbac durable
 authn: rbac
 backup: blob
+release: key
+release/authority: release
+attestation: key
 hsm: key rbac audit store blob backup secret material seal unlock securitydomain
 fleet: hsm store rbac audit blob unlock
 cloud: store
@@ -55,7 +58,7 @@ drill: client securitydomain secret key audit durable
 const unreachable = `
 store store/bolt store/mem blob blob/dir blob/azblob backup: secret material seal
 secret material seal securitydomain securitydomain/shamir: store blob unlock audit hsm
-rbac audit authn: secret store
+rbac audit authn release release/authority attestation: secret store
 hsm: store/bolt store/mem blob/dir blob/azblob unlock/passfile api/azhttp api/dataplane daemon
 cli client: hsm store unlock daemon fleet
 drill: hsm store unlock daemon fleet
@@ -72,7 +75,7 @@ api/dataplane api/arm api/identity api/graph api/storage: store seal material se
 var modules = map[string][]string{
 	"go.etcd.io/bbolt":            {"store/bolt"},
 	"github.com/spf13/cobra":      {"cli", "daemon"},
-	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud"},
+	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud", "release/authority"},
 	"github.com/coreos/go-oidc/":  {"authn", "daemon"},
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},
 	"gitlab.com/yawning/":         {"material", "drill"},

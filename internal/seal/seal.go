@@ -53,6 +53,8 @@ const (
 	labelManifest    = "redoubt/seal/v1/manifest"
 	labelDomainID    = "redoubt/seal/v1/domain-id"
 	labelLocalSigner = "redoubt/seal/v1/local-signer"
+	labelAttestRoot  = "redoubt/seal/v1/attestation-root"
+	labelAttestLeaf  = "redoubt/seal/v1/attestation-leaf"
 )
 
 const (
