@@ -312,25 +312,30 @@ func (ck *checker) material(ctx context.Context, logical string, m key.Meta) err
 		ck.report("%s is missing", logical)
 		return nil
 	}
-	hd, err := seal.Header(page.KVs[0].Val)
-	if err != nil {
-		ck.report("%s: %w", logical, err)
-		return nil
+	if err := checkMaterial(ck.v.root, logical, page.KVs[0].Val, m); err != nil {
+		ck.report("%w", err)
 	}
-	s, err := ck.v.root.OpenSecret(ref(logical, hd.Version), page.KVs[0].Val)
+	return nil
+}
+
+// checkMaterial opens material, and wipes it: it must parse and belong to the public part that version m shows.
+func checkMaterial(r *seal.Root, logical string, sealed []byte, m key.Meta) error {
+	hd, err := seal.Header(sealed)
 	if err != nil {
-		ck.report("%s: %w", logical, err)
-		return nil
+		return fmt.Errorf("%s: %w", logical, err)
+	}
+	s, err := r.OpenSecret(ref(logical, hd.Version), sealed)
+	if err != nil {
+		return fmt.Errorf("%s: %w", logical, err)
 	}
 	defer s.Wipe()
 	k, err := material.Parse(m.Spec, s)
 	if err != nil {
-		ck.report("%s: %w", logical, err)
-		return nil
+		return fmt.Errorf("%s: %w", logical, err)
 	}
 	defer k.Wipe()
 	if !reflect.DeepEqual(k.Public(), m.Public) {
-		ck.report("%s is not the private half of what version %s/%s shows", logical, m.Name, m.Version)
+		return fmt.Errorf("%s is not the private half of what version %s/%s shows", logical, m.Name, m.Version)
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ func (v *view) reserveName(ctx context.Context) (release func(used bool), err er
 		return nil, answerf(ErrLimit, "the HSM has %d keys, deleted ones included, as many as it can have; purge deleted keys that are no longer needed (az keyvault key list-deleted --hsm-name %s)", v.h.cfg.maxKeys(), v.h.cfg.Name)
 	}
 	n.held++
-	return func(used bool) { n.release(v.dev.Generation, used) }, nil
+	generation := v.dev.Generation // v may be admitted anew on another
+	return func(used bool) { n.release(generation, used) }, nil
 }
 
 func (n *nameCount) release(generation string, used bool) {

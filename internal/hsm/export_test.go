@@ -110,6 +110,8 @@ type testHSM struct {
 	mu         sync.Mutex
 	containers map[string]*blobtest.Mem // by URI: what OpenContainer finds
 	protected  bool                     // purge protection
+
+	saved []byte // the backup of a key, for tests that carry one along
 }
 
 // newProvisionedHSM is a device fresh from Create: no security domain, one administrator.

@@ -208,6 +208,12 @@ var deeds = map[Operation]func(ctx context.Context, r *testHSM, who Caller) erro
 	OpKeyListDeleted: func(ctx context.Context, r *testHSM, who Caller) error { return third(r.ListDeleted(ctx, who, "", 0)) },
 	OpKeyRecover:     func(ctx context.Context, r *testHSM, who Caller) error { return second(r.RecoverKey(ctx, who, "gone")) },
 	OpKeyPurge:       func(ctx context.Context, r *testHSM, who Caller) error { return r.PurgeKey(ctx, who, "gone") },
+	OpKeyBackup: func(ctx context.Context, r *testHSM, who Caller) error {
+		return second(r.BackupKey(ctx, who, "k"))
+	},
+	OpKeyRestore: func(ctx context.Context, r *testHSM, who Caller) error {
+		return second(r.RestoreKey(ctx, who, []byte("no backup")))
+	},
 	OpKeySign: func(ctx context.Context, r *testHSM, who Caller) error {
 		return second(r.Sign(ctx, who, "k", "", "HS256", []byte("x")))
 	},

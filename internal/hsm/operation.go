@@ -17,6 +17,8 @@ const (
 	OpKeyListDeleted
 	OpKeyRecover
 	OpKeyPurge
+	OpKeyBackup
+	OpKeyRestore
 	OpKeySign
 	OpKeyVerify
 	OpKeyEncrypt
@@ -76,6 +78,8 @@ var table = [operationEnd]Row{
 	OpKeyListDeleted:  {"KeyListDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys", "7.2-preview"},
 	OpKeyRecover:      {"KeyRecover", rbac.DeletedKeysRecover, whileActive, true, "POST /deletedkeys/{key-name}/recover", "7.2-preview"},
 	OpKeyPurge:        {"KeyPurge", rbac.DeletedKeysDelete, whileActive, true, "DELETE /deletedkeys/{key-name}", "7.2-preview"},
+	OpKeyBackup:       {"KeyBackup", rbac.KeysBackup, whileActive, false, "POST /keys/{key-name}/backup", "7.2-preview"},
+	OpKeyRestore:      {"KeyRestore", rbac.KeysRestore, whileActive, true, "POST /keys/restore", "7.2-preview"},
 	OpKeySign:         {"KeySign", rbac.KeysSign, whileActive, false, "POST /keys/{key-name}/{key-version}/sign", "7.2-preview"},
 	OpKeyVerify:       {"KeyVerify", rbac.KeysVerify, whileActive, false, "POST /keys/{key-name}/{key-version}/verify", "7.2-preview"},
 	OpKeyEncrypt:      {"KeyEncrypt", rbac.KeysEncrypt, whileActive, false, "POST /keys/{key-name}/{key-version}/encrypt", "7.2-preview"},

@@ -85,17 +85,18 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 			h.log.WarnContext(ctx, "a restored part of a key is left to be swept", "error", err)
 		}
 	}
-	sealedHead, note, err := j.stageKey(ctx, a, k)
+	sealedHead, stage, err := j.stageKey(ctx, a, k)
 	if err != nil {
 		return outcome{}, err
 	}
 	details := a.audit()
 	details["key"] = string(j.doc.Key)
 	text := fmt.Sprintf("restored key %s with %d versions from the %s", k.name, k.versions, a.source(h.cfg.Clock()))
+	reveal := stage.reveal(j.doc.Key, store.Put(j.v.contentKey(headName(j.doc.Key)), sealedHead))
 	return outcome{
 		details: text + a.incomplete(),
-		ifs:     []store.Cond{note, j.v.cond(headName(j.doc.Key), stamp{}), j.v.cond(deletedName(j.doc.Key), stamp{})},
-		ops:     []store.Op{store.Put(j.v.contentKey(headName(j.doc.Key)), sealedHead), store.Delete(note.Key)},
+		ifs:     reveal.ifs,
+		ops:     reveal.ops,
 		lost:    answerf(key.ErrExists, "Key %s was created by someone else while it was being restored; what they created stays", j.doc.Key),
 		audit:   details,
 		after:   func(context.Context) { release(true) },
@@ -119,34 +120,29 @@ func (a *archive) find(name key.Name) (*archivedKey, error) {
 	return nil, fmt.Errorf("%w: %s is not in the backup %s", key.ErrNotFound, name, a.manifest.Folder)
 }
 
-// stageKey writes the note and, behind it, versions and material, still sealed. It returns the sealed head
-// and the condition that the note is still there.
-func (j *runningJob) stageKey(ctx context.Context, a *archive, k *archivedKey) (sealedHead []byte, note store.Cond, err error) {
-	h, inc := j.h, k.incarnation
-	noteKey := h.sweepKeyKey(inc)
-	rev, err := h.store.Txn(ctx, []store.Cond{store.Absent(noteKey)}, []store.Op{store.Put(noteKey, []byte(j.v.dev.Generation))})
-	if err != nil {
-		return nil, store.Cond{}, storeError("note what is being restored", err)
+// stageKey stages versions and material, still sealed, and returns the sealed head that would reveal them.
+func (j *runningJob) stageKey(ctx context.Context, a *archive, k *archivedKey) (sealedHead []byte, s *keyStage, err error) {
+	inc := k.incarnation
+	if s, err = j.v.stageKey(ctx, inc); err != nil {
+		return nil, nil, err
 	}
-	note = store.Unchanged(noteKey, rev)
-	w := newStager(h, note)
-	defer w.wait()
+	defer s.wait()
 	for _, prefix := range []string{k.logical, materialsPrefix(inc), versionsPrefix(inc)} {
 		for r, err := range backup.ReadPrefix(ctx, j.storage, a.manifest, prefix) {
 			if err != nil {
-				return nil, store.Cond{}, err
+				return nil, nil, err
 			}
 			if r.Name == k.logical {
 				sealedHead = r.Sealed
 			} else if incarnationOf(r.Name) == inc {
-				if err := w.add(ctx, store.Put(j.v.contentKey(r.Name), r.Sealed)); err != nil {
-					return nil, store.Cond{}, err
+				if err := s.add(ctx, store.Put(j.v.contentKey(r.Name), r.Sealed)); err != nil {
+					return nil, nil, err
 				}
 			}
 		}
 	}
-	if sealedHead == nil || w.total != k.versions+k.materials {
-		return nil, store.Cond{}, fmt.Errorf("%w: it changed while it was read", errBadArchive)
+	if sealedHead == nil || s.total != k.versions+k.materials {
+		return nil, nil, fmt.Errorf("%w: it changed while it was read", errBadArchive)
 	}
-	return sealedHead, note, w.flush(ctx)
+	return sealedHead, s, s.flush(ctx)
 }

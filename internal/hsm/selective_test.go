@@ -11,7 +11,7 @@ import (
 )
 
 // only is the part of an inventory that belongs to one key.
-func only(t *testing.T, inventory map[string]string, name key.Name, inc key.IncarnationID) map[string]string {
+func only(t testing.TB, inventory map[string]string, name key.Name, inc key.IncarnationID) map[string]string {
 	t.Helper()
 	out := make(map[string]string)
 	for logical, v := range inventory {
