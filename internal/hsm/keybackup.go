@@ -16,6 +16,9 @@ import (
 	"redoubt/internal/store"
 )
 
+// MaxKeyBackup is the most bytes of a key's backup.
+const MaxKeyBackup = backup.MaxKeyBackup
+
 // keyBackupRef is the reference under which the content of a key's backup is sealed.
 func keyBackupRef(id string) seal.Ref {
 	return seal.Ref{Kind: seal.KindKeyBackup, Name: "key-backup/" + id, Version: 1}

@@ -153,6 +153,30 @@ func TestBodyCap(t *testing.T) {
 	}
 }
 
+// TestBodyUpTo: a route's own limit, with and without a length told beforehand.
+func TestBodyUpTo(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 511, 512, 5000, oneRead, oneRead + 1, 3 * MaxBody} {
+		for _, told := range []int64{int64(size), -1} {
+			for limit, ok := range map[int64]bool{int64(size): true, int64(size) + 1: true, int64(size) - 1: false} {
+				if limit < 1 {
+					continue
+				}
+				r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(strings.Repeat("x", size)))
+				r.ContentLength = told
+				rq, err := NewRequest(httptest.NewRecorder(), r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := rq.ReadBodyUpTo(limit)
+				if ok != (err == nil) || ok && string(b) != strings.Repeat("x", size) {
+					t.Errorf("%d bytes (%d told), limit %d: %d, %v", size, told, limit, len(b), err)
+				}
+			}
+		}
+	}
+}
+
 func TestShortBody(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", io.MultiReader(strings.NewReader("{"), iotest{}))

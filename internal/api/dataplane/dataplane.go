@@ -56,7 +56,7 @@ type request struct {
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[handler]
-	for _, r := range slices.Concat(keyRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
+	for _, r := range slices.Concat(keyRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
 		rows = append(rows, azhttp.Route[handler]{Method: r.method, Pattern: r.pattern, Handle: r.handle})
 	}
 	h.routes = azhttp.NewRouter(rows)

@@ -69,6 +69,7 @@ func goldenSteps(download string) []goldenStep {
 		{"POST /keys/{key-name}/{key-version}/wrapkey", user, "POST /keys/Rsa/wrapKey", `{"alg":"RSA-OAEP-256","value":"` + digest + `"}`, 200, `{"kid":"` + keys + `Rsa/{v}","value":"{b64}"}`},
 		{"POST /rng", user, "POST /rng", `{"count":16}`, 200, `{"value":"{b64}"}`},
 
+		{"POST /keys/{key-name}/backup", user, "POST /keys/ec/backup", "", 200, `{"value":"{b64}"}`},
 		{"DELETE /keys/{key-name}", user, "DELETE /keys/EC", "", 200, strings.TrimSuffix(ecKey, "}") + deletion},
 		{"GET /deletedkeys/{key-name}", officer, "GET /deletedKeys/ec", "", 200, strings.TrimSuffix(ecKey, "}") + deletion},
 		{"GET /deletedkeys", officer, "GET /deletedkeys", "", 200, `{"value":[{"kid":"` + keys + `ec","attributes":` + attributes + deletion + `],"nextLink":null}`},
@@ -252,7 +253,7 @@ func TestGoldenJobs(t *testing.T) {
 func TestEveryOperationIsCovered(t *testing.T) {
 	t.Parallel()
 	covered := map[string]bool{"GET /securitydomain/upload": true, "POST /securitydomain/upload": true, "POST /backup": true, "GET /backup/{jobId}/pending": true,
-		"PUT /restore": true, "GET /restore/{jobId}/pending": true, "PUT /keys/{keyName}/restore": true, "POST /keys/{key-name}/{key-version}/unwrapkey": true}
+		"PUT /restore": true, "GET /restore/{jobId}/pending": true, "PUT /keys/{keyName}/restore": true, "POST /keys/{key-name}/{key-version}/unwrapkey": true, "POST /keys/restore": true}
 	for _, st := range goldenSteps("") {
 		covered[st.route] = true
 	}
