@@ -79,3 +79,14 @@ func (k StaticKeys) VerifySignature(_ context.Context, jwt string) ([]byte, erro
 	}
 	return jws.Verify(pub)
 }
+
+// strong tells whether a published key is of a kind and size that may verify tokens.
+func strong(k jose.JSONWebKey) bool {
+	switch pub := k.Key.(type) {
+	case *rsa.PublicKey:
+		return pub.N.BitLen() >= 2048 && pub.N.BitLen() <= 8192
+	case *ecdsa.PublicKey:
+		return true
+	}
+	return false
+}
