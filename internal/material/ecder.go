@@ -38,23 +38,23 @@ func curveNamed(oid stdasn1.ObjectIdentifier) (key.Curve, bool) {
 	return "", false
 }
 
-// readECKey reads strict DER of either version of PKCS #8; attributes and the outer public key are skipped.
-// The inner structure may name the curve a second time, if it is the same one.
+// readECKey reads strict DER of either version of PKCS #8. The inner structure may name the curve a second time,
+// if it is the same one.
 func readECKey(der []byte) (ecKey, bool) {
-	in, outer, alg, inner := cryptobyte.String(der), cryptobyte.String(nil), cryptobyte.String(nil), cryptobyte.String(nil)
-	var version int
-	var oid, curve stdasn1.ObjectIdentifier
-	if !in.ReadASN1(&outer, asn1.SEQUENCE) || !in.Empty() || !outer.ReadASN1Integer(&version) || version < 0 || version > 1 ||
-		!outer.ReadASN1(&alg, asn1.SEQUENCE) || !alg.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(oidECKey) ||
-		!alg.ReadASN1ObjectIdentifier(&curve) || !alg.Empty() || !outer.ReadASN1(&inner, asn1.OCTET_STRING) ||
-		!outer.SkipOptionalASN1(asn1.Tag(0).Constructed().ContextSpecific()) || !outer.SkipOptionalASN1(asn1.Tag(1).ContextSpecific()) || !outer.Empty() {
-		return ecKey{}, false
-	}
-	named, ok := curveNamed(curve)
+	var curve key.Curve
+	inner, ok := readPKCS8(der, func(alg *cryptobyte.String) bool {
+		var oid, named stdasn1.ObjectIdentifier
+		if !alg.ReadASN1ObjectIdentifier(&oid) || !oid.Equal(oidECKey) || !alg.ReadASN1ObjectIdentifier(&named) {
+			return false
+		}
+		var known bool
+		curve, known = curveNamed(named)
+		return known
+	})
 	if !ok {
 		return ecKey{}, false
 	}
-	return readSEC1(inner, named)
+	return readSEC1(inner, curve)
 }
 
 // readSEC1 reads ECPrivateKey of RFC 5915 for the curve that was named outside.

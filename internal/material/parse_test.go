@@ -70,7 +70,7 @@ type pkcs8 struct {
 	Key []byte
 }
 
-func mustDER(t *testing.T, v any) []byte {
+func mustDER(t testing.TB, v any) []byte {
 	t.Helper()
 	b, err := asn1.Marshal(v)
 	if err != nil {
@@ -79,15 +79,17 @@ func mustDER(t *testing.T, v any) []byte {
 	return b
 }
 
+// pkcs1 is RSAPrivateKey of RFC 8017.
+type pkcs1 struct {
+	Version                     int
+	N, E, D, P, Q, Dp, Dq, QInv *big.Int
+}
+
 func TestParseRefusesInconsistentRSA(t *testing.T) {
 	t.Parallel()
 	var outer pkcs8
 	if _, err := asn1.Unmarshal(readPEM(t, "rsa2048.pem"), &outer); err != nil {
 		t.Fatal(err)
-	}
-	type pkcs1 struct {
-		Version                     int
-		N, E, D, P, Q, Dp, Dq, QInv *big.Int
 	}
 	build := func(change func(*pkcs1)) secret.Bytes {
 		var inner pkcs1
