@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -35,13 +36,13 @@ func run(ctx context.Context, args []string) (err error) {
 			err = f.err
 		}
 	}()
-	if len(args) != 1 {
-		return fmt.Errorf("usage: compat-go walk|verify")
+	if len(args) == 0 {
+		return errors.New("usage: compat-go walk [phase...] | verify")
 	}
 	s := newSession(ctx)
 	switch args[0] {
 	case "walk":
-		s.walk()
+		s.walk(args[1:])
 	case "verify":
 		s.verify()
 	default:
@@ -55,7 +56,10 @@ type session struct {
 	ctx     context.Context
 	user    azcore.TokenCredential // Crypto User
 	officer *azkeys.Client         // of a Crypto Officer: deleted keys
-	client  *azkeys.Client         // of the Crypto User
+
+	officerCredential azcore.TokenCredential
+
+	client  *azkeys.Client // of the Crypto User
 	options azcore.ClientOptions
 	url     string
 	prefix  string
@@ -69,9 +73,9 @@ func newSession(ctx context.Context) *session {
 		s.options.Cloud = cloud.Configuration{ActiveDirectoryAuthorityHost: env("AZURE_AUTHORITY_HOST"), Services: map[cloud.ServiceName]cloud.ServiceConfiguration{}}
 	}
 	s.user = must[azcore.TokenCredential](azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: s.options, DisableInstanceDiscovery: own}))
-	mi := must(azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(env("REDOUBT_OFFICER_CLIENT_ID"))}))
+	s.officerCredential = must[azcore.TokenCredential](azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(env("REDOUBT_OFFICER_CLIENT_ID"))}))
 	s.client = s.connect(s.url, s.user, "")
-	s.officer = s.connect(s.url, mi, "")
+	s.officer = s.connect(s.url, s.officerCredential, "")
 	return s
 }
 
