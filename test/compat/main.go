@@ -39,7 +39,7 @@ func main() {
 	flag.BoolVar(&o.verbose, "v", false, "print what the programs print")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.BoolVar(&o.noOracle, "no-oracle", false, "do not validate the recording; for work on a program")
-	flag.BoolVar(&o.update, "update", false, "write exercised.txt anew")
+	flag.BoolVar(&o.update, "update", false, "write exercised.txt and operations.txt anew")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once

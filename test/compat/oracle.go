@@ -13,10 +13,10 @@ import (
 
 // askOracle validates the recording. A complete run must have exercised everything.
 func (w *world) askOracle(ctx context.Context) error {
-	type row struct{ Name, Route string }
+	type row struct{ Name, Route, Since string }
 	var rows []row
 	for _, r := range hsm.Table() {
-		rows = append(rows, row{r.Name, r.Route})
+		rows = append(rows, row{r.Name, r.Route, r.Since})
 	}
 	b, err := json.Marshal(rows)
 	if err != nil {
@@ -27,7 +27,7 @@ func (w *world) askOracle(ctx context.Context) error {
 		return err
 	}
 	args := []string{"-documents", w.documents, "-recording", filepath.Join(w.work, "recording"), "-table", table,
-		"-exercised", filepath.Join(w.root, "test", "compat", "exercised.txt")}
+		"-lists", filepath.Join(w.root, "test", "compat")}
 	if len(w.programs) == len(allPrograms) && len(w.modes) == len(modes) {
 		args = append(args, "-complete")
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -19,13 +21,30 @@ func (j *judge) compareTable(complete bool) {
 			continue
 		}
 		name := j.names[strings.ToLower(r.id())]
-		switch {
+		switch since := j.docs.since(r.id()); {
 		case name == "":
 			j.found(exchange{}, r.id(), "the device's operation table has no such row")
+		case j.row(name).Since != since:
+			j.found(exchange{}, r.id(), "is in the documents since %s, in the device's operation table since %s", since, j.row(name).Since)
 		case complete && len(j.exercised[name]) == 0:
 			j.found(exchange{}, r.id(), "no program exercised it")
 		}
 	}
+}
+
+// since is the first api-version that has an operation.
+func (d documents) since(id string) string {
+	for _, version := range claimed {
+		if slices.ContainsFunc(d[version], func(r *route) bool { return r.id() == id }) {
+			return version
+		}
+	}
+	return ""
+}
+
+// row is the table's row with this name.
+func (j *judge) row(name string) operation {
+	return j.table[slices.IndexFunc(j.table, func(op operation) bool { return op.Name == name })]
 }
 
 // list is who exercised what, one operation of the table a line.
@@ -41,9 +60,37 @@ func (j *judge) list() []byte {
 	return b.Bytes()
 }
 
-// compareExercised compares the list with the committed one, or writes it.
-func (j *judge) compareExercised(path string, update bool) error {
-	got := j.list()
+// list is every operation of the documents with the first api-version that has it.
+func (d documents) list() []byte {
+	document := map[string]string{}
+	for _, version := range claimed {
+		for _, r := range d[version] {
+			document[r.id()] = r.document // the newest one's; administration took the place of three others
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString("# The operations of the data plane up to " + newest + ": document, first api-version, method, path. Written by `make compat UPDATE=1`.\n")
+	order := func(x, y string) int {
+		xm, xp, _ := strings.Cut(x, " ")
+		ym, yp, _ := strings.Cut(y, " ")
+		return cmp.Or(rank(document[x])-rank(document[y]), strings.Compare(document[x], document[y]), strings.Compare(xp, yp), strings.Compare(xm, ym))
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(document), order) {
+		fmt.Fprintf(&b, "%s %s %s\n", document[id], d.since(id), id)
+	}
+	return b.Bytes()
+}
+
+// rank puts the keys document first.
+func rank(document string) int {
+	if document == "keys" {
+		return 0
+	}
+	return 1
+}
+
+// compare compares a list with the committed one, or writes it.
+func compare(path string, got []byte, update bool) error {
 	if update {
 		return os.WriteFile(path, got, 0o644)
 	}
@@ -52,7 +99,7 @@ func (j *judge) compareExercised(path string, update bool) error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s is not what the recording shows; make compat UPDATE=1 writes it. It should be\n%s", path, got)
+		return fmt.Errorf("%s is stale; make compat UPDATE=1 writes it. It should be\n%s", path, got)
 	}
 	return nil
 }

@@ -196,6 +196,7 @@ func (j *judge) body(e exchange, where string, schema *openapi3.SchemaRef, text 
 		j.found(e, where, "the body is no JSON: %v: %.80q", err, text)
 		return
 	}
+	dropNulls(v)
 	options := append([]openapi3.SchemaValidationOption{as, openapi3.MultiErrors(), openapi3.EnableFormatValidation(), openapi3.DisableSchemaErrorDetails()}, formats()...)
 	if err := schema.Value.VisitJSON(v, options...); err != nil {
 		for line := range strings.SplitSeq(err.Error(), " | ") {

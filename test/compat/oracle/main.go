@@ -5,7 +5,8 @@
 //   - an answer has another status, or a body with a wrong type, a missing or an unknown member;
 //   - an operation of the newest keys document has no row in the device's operation table, or, in a complete run, was not
 //     exercised by any program;
-//   - the committed list of who exercises what is not what the recording shows.
+//   - the committed list of who exercises what is not what the recording shows, or the committed list of operations is
+//     not that of the documents.
 //
 // It is a module of its own, so that the validator never enters the product's go.sum.
 package main
@@ -17,12 +18,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 )
 
 // options are the flags.
 type options struct {
-	documents, recording, table, exercised string
-	complete, update                       bool
+	documents, recording, table, lists string
+	complete, update                   bool
 }
 
 func main() {
@@ -30,9 +32,9 @@ func main() {
 	flag.StringVar(&o.documents, "documents", "", "folder with the OpenAPI documents, a folder for each api-version")
 	flag.StringVar(&o.recording, "recording", "", "folder with the recording, *.jsonl")
 	flag.StringVar(&o.table, "table", "", "file with the device's operation table, JSON")
-	flag.StringVar(&o.exercised, "exercised", "", "file that says which program exercises which operation")
+	flag.StringVar(&o.lists, "lists", "", "folder with exercised.txt and operations.txt")
 	flag.BoolVar(&o.complete, "complete", false, "all programs ran: every operation of the newest keys document must have been exercised")
-	flag.BoolVar(&o.update, "update", false, "write the file that -exercised names")
+	flag.BoolVar(&o.update, "update", false, "write the lists")
 	flag.Parse()
 	if err := run(o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "oracle:", err)
@@ -44,6 +46,7 @@ func main() {
 type operation struct {
 	Name  string
 	Route string // method and path as in the documents
+	Since string // first api-version
 }
 
 func run(o options, out io.Writer) error {
@@ -67,10 +70,9 @@ func run(o options, out io.Writer) error {
 		return errors.New("the recording is empty")
 	}
 	j.compareTable(o.complete)
+	errs := []error{j.report(out), compare(filepath.Join(o.lists, "operations.txt"), docs.list(), o.update)}
 	if o.complete {
-		if err := j.compareExercised(o.exercised, o.update); err != nil {
-			return err
-		}
+		errs = append(errs, compare(filepath.Join(o.lists, "exercised.txt"), j.list(), o.update))
 	}
-	return j.report(out)
+	return errors.Join(errs...)
 }
