@@ -31,6 +31,7 @@ type artefact struct {
 	Alg     string `json:"alg"`
 
 	JWK       *jwk `json:"jwk,omitempty"`
+	Data      raw  `json:"data,omitempty"`
 	Digest    raw  `json:"digest,omitempty"`
 	Signature raw  `json:"signature,omitempty"`
 

@@ -41,6 +41,7 @@ var signers = []struct {
 // hashes of the algorithms, by the last three characters of their names.
 var hashes = map[string]crypto.Hash{"256": crypto.SHA256, "56K": crypto.SHA256, "384": crypto.SHA384, "512": crypto.SHA512}
 
+// digestFor hashes a message for an algorithm; for RSNULL the hash is what is signed.
 func digestFor(alg, message string) []byte {
 	switch hashes[alg[len(alg)-3:]] {
 	case crypto.SHA384:
@@ -69,10 +70,14 @@ func (s *session) signatures() {
 }
 
 func (s *session) signWith(name string, alg azkeys.SignatureAlgorithm) {
-	digest := digestFor(string(alg), "signed by Go")
+	const data = "signed by Go"
+	digest := digestFor(string(alg), data)
 	got := must(s.client.Sign(s.ctx, name, "", azkeys.SignParameters{Algorithm: &alg, Value: digest}, nil))
 	key := must(s.client.GetKey(s.ctx, name, got.KID.Version(), nil)).Key
 	a := artefact{Kind: "signature", Kid: string(*got.KID), Alg: string(alg), Digest: digest, Signature: got.Result}
+	if alg != rsnull {
+		a.Data = raw(data)
+	}
 	if *key.Kty != azkeys.KeyTypeOctHSM {
 		a.JWK = public(key)
 		want(a.checkSignature() == nil, "%s %s: the signature does not verify here: %v", name, alg, a.checkSignature())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/url"
 	"strings"
 
@@ -19,6 +20,7 @@ func (s *session) verify() {
 				c = s.connect("https://"+u.Host, s.user, "")
 				clients[u.Host] = c
 			}
+			want(a.Data == nil || bytes.Equal(a.Digest, digestFor(a.Alg, string(a.Data))), "%s: %s %s: the digest is not that of the data", program, a.Kid, a.Alg)
 			switch {
 			case a.Kind == "signature" && a.JWK != nil:
 				want(a.checkSignature() == nil, "%s: %s %s: %v", program, a.Kid, a.Alg, a.checkSignature())
