@@ -17,6 +17,7 @@ import (
 const direct = `
 secret:
 key:
+byok:
 durable:
 store:
 blob:
@@ -32,7 +33,7 @@ backup: blob
 release: key
 release/authority: release
 attestation: key
-hsm: key rbac audit store blob backup secret material seal unlock securitydomain
+hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain
 fleet: hsm store rbac audit blob unlock
 cloud: store
 api/azhttp: authn fleet hsm key rbac backup blob
@@ -50,7 +51,7 @@ blob/azblob: blob
 blob/blobtest: blob
 unlock/passfile: unlock durable secret
 client: key
-cli: client securitydomain secret backup blob blob/dir blob/azblob durable seal audit key material
+cli: client byok securitydomain secret backup blob blob/dir blob/azblob durable seal audit key material
 drill: client securitydomain secret key audit durable
 `
 
