@@ -1,6 +1,6 @@
 // What is refused, and how the library shows it: status, code, message.
 import assert from "node:assert/strict";
-import { all, bytes, refused } from "./harness.js";
+import { all, bytes, refused, refusedList } from "./harness.js";
 import * as local from "./local.js";
 import { CryptographyClient, KeyClient } from "./sdk.js";
 
@@ -44,7 +44,9 @@ export async function errors(hsm) {
     }
   });
   await step("pages of a size that cannot be", async () => {
-    for (const maxPageSize of [26, -1]) await bad(() => keys.listPropertiesOfKeys().byPage({ maxPageSize }).next(), /maxresults/);
+    for (const maxPageSize of [26, -1]) {
+      await refusedList(hsm.wire, () => keys.listPropertiesOfKeys().byPage({ maxPageSize }).next(), 400, "BadParameter", /maxresults/);
+    }
   });
   await step("nothing of it was stored", async () => {
     assert.ok(!(await all(keys.listPropertiesOfKeys(), (p) => p.name)).includes(none));

@@ -35,11 +35,12 @@ export class Report {
 // done by the service. Its policy goes into a client's additionalPolicies.
 export class Wire {
   seen = []; // {method, path, status}
+  last = undefined; // the last answer
 
   policy = {
     name: "notes of the compat run",
     sendRequest: async (request, next) => {
-      const answer = await next(request);
+      const answer = (this.last = await next(request));
       this.seen.push({ method: request.method, path: new URL(request.url).pathname, status: answer.status });
       assert.match(answer.headers.get("x-ms-request-id") ?? "", /^[0-9a-f-]{36}$/, `x-ms-request-id of ${request.method} ${request.url}`);
       return answer;
@@ -65,24 +66,40 @@ export class Wire {
   }
 }
 
-// refused: the call must fail with this status, error code (and inner code), and a message that matches words and ends
-// with the activity id, which is the answer's request id.
-export async function refused(call, status, code, words = /./, inner = undefined) {
+// failure is the error of a call, which must fail.
+async function failure(call) {
   let got;
   try {
     got = await call();
   } catch (e) {
     assert.equal(e.name, "RestError", `class of ${e.stack}`);
-    assert.equal(e.statusCode, status, `status of ${e.message}`);
-    assert.equal(e.code, code, `code of ${e.message}`);
-    const { error } = JSON.parse(e.response.bodyAsText);
-    assert.equal(error.innererror?.code, inner, `inner code of ${error.message}`);
-    assert.match(error.message, words);
-    const id = e.response.headers.get("x-ms-request-id");
-    assert.ok(error.message.endsWith(`(Activity ID: ${id})`), `message ${error.message} does not end with the activity id ${id}`);
     return e;
   }
   throw new assert.AssertionError({ message: `accepted: ${JSON.stringify(got)}` });
+}
+
+// refused: the call must fail with this status, error code (and inner code), and a message that matches words and ends
+// with the activity id, which is the answer's request id.
+export async function refused(call, status, code, words = /./, inner = undefined) {
+  const e = await failure(call);
+  assert.deepEqual([e.statusCode, e.code], [status, code], e.message);
+  checkError(e.details.error, code, words, e.response.headers);
+  assert.equal(e.details.error.innerError?.code, inner, `inner code of ${e.message}`);
+}
+
+// refusedList is refused for a paged list. The library gives status and code, but leaves out the service's message,
+// which is read from the wire.
+export async function refusedList(wire, call, status, code, words = /./) {
+  const e = await failure(call);
+  assert.deepEqual([e.statusCode, e.code, e.details], [status, code, undefined], e.message);
+  checkError(JSON.parse(wire.last.bodyAsText).error, code, words, wire.last.headers);
+}
+
+function checkError(error, code, words, headers) {
+  assert.equal(error.code, code);
+  assert.match(error.message, words);
+  const id = headers.get("x-ms-request-id");
+  assert.ok(error.message.endsWith(`(Activity ID: ${id})`), `message ${error.message} does not end with the activity id ${id}`);
 }
 
 // all is the list of all that a paged iterator gives, each through pick.

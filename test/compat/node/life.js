@@ -1,6 +1,6 @@
 // Delete, recover, purge, backup, restore, rotation, random bytes and attestation.
 import assert from "node:assert/strict";
-import { all, bytes, refused, sameSet } from "./harness.js";
+import { all, bytes, refused, refusedList, sameSet } from "./harness.js";
 import * as local from "./local.js";
 
 export async function deleting(hsm) {
@@ -11,11 +11,11 @@ export async function deleting(hsm) {
   await step("a Crypto User may not see deleted keys, a Crypto Officer may not make keys", async () => {
     for (const [action, call] of [
       ["keys/deletedKeys/read", () => keys.getDeletedKey(name)],
-      ["keys/deletedKeys/read", () => all(keys.listDeletedKeys())],
       ["keys/deletedKeys/delete", () => keys.purgeDeletedKey(name)],
       ["keys/create", () => officer.createEcKey(name)],
       ["keys/read", () => officer.getKey(name)],
     ]) await refused(call, 403, "AccessDenied", new RegExp(`Not authorized to access Microsoft.KeyVault/managedHsm/${action}.* on /`));
+    await refusedList(hsm.wire, () => all(keys.listDeletedKeys()), 403, "AccessDenied", /keys.deletedKeys.read.* on [/]/);
   });
   await step("delete: the poller waits for the deleted key", async () => {
     const poller = await keys.beginDeleteKey(name);
