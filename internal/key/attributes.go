@@ -47,7 +47,7 @@ type Deletion struct {
 type Change struct {
 	Enabled            *bool
 	NotBefore, Expires *int64
-	Ops                []string
+	Ops                []string          // empty: unchanged
 	Tags               map[string]string // nil: unchanged; empty: all removed
 }
 
@@ -99,7 +99,7 @@ func (m Meta) Apply(c Change, now int64) (Meta, error) {
 	if err := CheckDates(m.Attributes.NotBefore, m.Attributes.Expires); err != nil {
 		return Meta{}, err
 	}
-	if c.Ops != nil {
+	if len(c.Ops) != 0 { // the Java client sends an empty list when its caller named none
 		ops, err := ParseOps(m.Spec.Type, c.Ops)
 		if err != nil {
 			return Meta{}, err

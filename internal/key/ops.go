@@ -63,8 +63,8 @@ func DefaultOps(t Type) []Op {
 		return []Op{OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap}
 	case EC:
 		return []Op{OpSign, OpVerify}
-	case Oct:
-		return []Op{OpDecrypt, OpEncrypt, OpUnwrap, OpWrap}
+	case Oct: // sign and verify too, as recordings of the service show
+		return []Op{OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap}
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ const (
 	keys          = "https://" + host + "/keys/"
 	rsaKey        = `{"key":{"kid":"` + keys + `Rsa/{v}","kty":"RSA-HSM","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"],"n":"{b64}","e":"AQAB"},"attributes":` + attributes + `,"tags":{"a":"b"}}`
 	ecKey         = `{"key":{"kid":"` + keys + `ec/{v}","kty":"EC-HSM","key_ops":["sign","verify"],"crv":"P-256","x":"{b64}","y":"{b64}"},"attributes":` + attributes + `}`
-	octKey        = `{"key":{"kid":"` + keys + `oct/{v}","kty":"oct-HSM","key_ops":["decrypt","encrypt","unwrapKey","wrapKey"]},"attributes":` + octAttributes + `}`
+	octKey        = `{"key":{"kid":"` + keys + `oct/{v}","kty":"oct-HSM","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"]},"attributes":` + octAttributes + `}`
 	deletion      = `,"recoveryId":"https://` + host + `/deletedkeys/ec","deletedDate":1767323045,"scheduledPurgeDate":1769742245}`
 	setting       = `{"name":"AllowKeyManagementOperationsThroughARM","value":"false","type":"boolean"}`
 	guid          = "0a0a0a0a-1b1b-4c1c-8d1d-2e2e2e2e2e2e"
