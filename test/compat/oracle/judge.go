@@ -204,7 +204,7 @@ func (j *judge) body(e exchange, where string, schema *openapi3.SchemaRef, text 
 		}
 	}
 	for _, m := range unknownMembers(schema.Value, v, "") {
-		if reason := j.allow(where, m); reason == "" {
+		if reason := j.allow(m); reason == "" {
 			j.found(e, where, "the member %s is not in the document", m)
 		}
 	}
