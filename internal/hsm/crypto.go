@@ -146,6 +146,9 @@ func (c *call) cipher(ctx context.Context, name key.Name, version key.Version, o
 	if err != nil {
 		return Result{}, err
 	}
+	if err := c.allows(ctx, alg); err != nil {
+		return Result{}, err
+	}
 	out, err := do(k, alg, in)
 	return c.result(m, out, err)
 }

@@ -38,6 +38,8 @@ var (
 	ErrConflict = errors.New("the record was changed at the same time; try again")
 	// ErrSettingNotFound: no such setting.
 	ErrSettingNotFound = errors.New("setting not found")
+	// ErrAlgorithmForbidden: a setting of this HSM forbids the algorithm.
+	ErrAlgorithmForbidden = errors.New("algorithm not allowed on this HSM")
 	// ErrBadRequest: a value outside what the operation takes.
 	ErrBadRequest = errors.New("bad request")
 	// ErrCorrupt: a stored record does not open or does not parse; nothing is served from it.

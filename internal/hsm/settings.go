@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"redoubt/internal/key"
 	"redoubt/internal/rbac"
 	"redoubt/internal/store"
 )
@@ -18,9 +19,54 @@ type Setting struct {
 // SettingARMKeys is the name of the setting that lets the control plane manage keys.
 const SettingARMKeys = "AllowKeyManagementOperationsThroughARM"
 
+// Names of the settings that allow algorithms which the wire protocol has and nobody should need (they are
+// ours, not the service's): RSA1_5; RSA-OAEP, whose hash is SHA-1; and the AES-CBC modes.
+const (
+	SettingRSA15    = "AllowRSA15"
+	SettingOAEPSHA1 = "AllowRSAOAEPSHA1"
+	SettingAESCBC   = "AllowAESCBC"
+)
+
 // knownSettings are all there are, with their defaults. A setting is stored once it was changed; it is
 // content, so a restore brings it back.
-var knownSettings = []Setting{{Name: SettingARMKeys, Value: "false", Type: "boolean"}}
+var knownSettings = []Setting{
+	{Name: SettingARMKeys, Value: "false", Type: "boolean"},
+	{Name: SettingRSA15, Value: "true", Type: "boolean"},
+	{Name: SettingOAEPSHA1, Value: "true", Type: "boolean"},
+	{Name: SettingAESCBC, Value: "true", Type: "boolean"},
+}
+
+// governs says which setting must be "true" for an algorithm, and what to use in its place. Algorithms that
+// are not here are always allowed, and cost no look-up.
+var governs = map[key.Algorithm]struct {
+	setting string
+	instead key.Algorithm
+}{
+	"RSA1_5":   {SettingRSA15, "RSA-OAEP-256"},
+	"RSA-OAEP": {SettingOAEPSHA1, "RSA-OAEP-256"},
+	"A128CBC":  {SettingAESCBC, "A128GCM"}, "A128CBCPAD": {SettingAESCBC, "A128GCM"},
+	"A192CBC": {SettingAESCBC, "A192GCM"}, "A192CBCPAD": {SettingAESCBC, "A192GCM"},
+	"A256CBC": {SettingAESCBC, "A256GCM"}, "A256CBCPAD": {SettingAESCBC, "A256GCM"},
+}
+
+// allows refuses an algorithm that a setting of this HSM forbids, whatever is to be done with it: one that only
+// decrypts is the oracle that the setting is to close.
+func (c *call) allows(ctx context.Context, alg key.Algorithm) error {
+	g, governed := governs[alg]
+	if !governed {
+		return nil
+	}
+	var st Setting
+	err := c.read(ctx, func() (err error) {
+		st, _, err = c.v.loadSetting(ctx, g.setting)
+		return err
+	})
+	if err != nil || st.Value == "true" {
+		return err
+	}
+	return answerf(ErrAlgorithmForbidden, "Algorithm %s is not allowed on this HSM: its setting %s is %q. Use %s, or have an Administrator allow it: az keyvault setting update --hsm-name %s --name %s --value true",
+		alg, st.Name, st.Value, g.instead, c.h.cfg.Name, st.Name)
+}
 
 // loadSetting gives a setting's value and the stamp of its record (zero while it has its default).
 func (v *view) loadSetting(ctx context.Context, name string) (Setting, stamp, error) {

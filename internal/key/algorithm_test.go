@@ -11,12 +11,12 @@ import (
 // wireAlgorithms is the service's table (Managed HSM, "key types, algorithms and operations"), written
 // down once more, by key and use, so that the table in the code is checked against something.
 var wireAlgorithms = map[string]map[Use]string{
-	"RSA-HSM 2048": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5"},
-	"RSA-HSM 4096": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5"},
+	"RSA-HSM 2048": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseSecureWrap: "RSA-OAEP-256"},
+	"RSA-HSM 4096": {UseSign: "PS256 PS384 PS512 RS256 RS384 RS512 RSNULL", UseEncrypt: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseWrap: "RSA-OAEP RSA-OAEP-256 RSA1_5", UseSecureWrap: "RSA-OAEP-256"},
 	"EC-HSM P-256": {UseSign: "ES256"}, "EC-HSM P-256K": {UseSign: "ES256K"}, "EC-HSM P-384": {UseSign: "ES384"}, "EC-HSM P-521": {UseSign: "ES512"},
-	"oct-HSM 128": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A128CBC A128CBCPAD A128GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A128KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
-	"oct-HSM 192": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A192CBC A192CBCPAD A192GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A192KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
-	"oct-HSM 256": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A256CBC A256CBCPAD A256GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A256KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
+	"oct-HSM 128": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A128CBC A128CBCPAD A128GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A128KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseSecureWrap: "A128KW A128KWPAD CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
+	"oct-HSM 192": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A192CBC A192CBCPAD A192GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A192KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseSecureWrap: "A192KW A192KWPAD CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
+	"oct-HSM 256": {UseSign: "HS256 HS384 HS512", UseEncrypt: "A256CBC A256CBCPAD A256GCM CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseWrap: "A256KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD", UseSecureWrap: "A256KW A256KWPAD CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD"},
 }
 
 var someSpecs = []Spec{
@@ -40,7 +40,7 @@ func digestLen(alg Algorithm) int {
 func TestAlgorithmTable(t *testing.T) {
 	t.Parallel()
 	for _, s := range someSpecs {
-		for _, use := range []Use{UseSign, UseEncrypt, UseWrap} {
+		for _, use := range []Use{UseSign, UseEncrypt, UseWrap, UseSecureWrap} {
 			var want []Algorithm
 			for _, f := range strings.Fields(wireAlgorithms[s.String()][use]) {
 				want = append(want, Algorithm(f))
@@ -101,6 +101,8 @@ func TestCheckMessages(t *testing.T) {
 		{"A256KW", someSpecs[7], UseEncrypt, "A256GCM"},
 		{"rs256", someSpecs[0], UseSign, "RS256"},
 		{"", someSpecs[0], UseSign, "RS256"},
+		{"A256GCM", someSpecs[2], UseEncrypt, "no other algorithm"},
+		{"A256KWPAD", someSpecs[7], UseWrap, "[A256KW CKM_AES_KEY_WRAP CKM_AES_KEY_WRAP_PAD]"},
 		{"none", someSpecs[7], UseSign, "HS256"},
 		{"ES256", someSpecs[8], UseSign, "ES256K"},
 		{"ES256K", someSpecs[2], UseSign, "[ES256]"},

@@ -84,6 +84,7 @@ var table = []row{
 	{hsm.ErrLimit, 400, "BadParameter", "LimitReached"},
 	{hsm.ErrConflict, 409, "Conflict", ""},
 	{hsm.ErrSettingNotFound, 404, "SettingNotFound", ""},
+	{hsm.ErrAlgorithmForbidden, 403, "Forbidden", "AlgorithmNotAllowed"},
 	{hsm.ErrBadRequest, 400, "BadParameter", ""},
 	{hsm.ErrCorrupt, 500, "InternalServerError", ""},
 	{hsm.ErrUnavailable, 503, "ServiceUnavailable", ""},
@@ -107,6 +108,7 @@ var table = []row{
 	{authn.ErrWrongTenant, 401, "Unauthorized", ""},
 	{authn.ErrBadToken, 401, "Unauthorized", ""},
 	{authn.ErrRevoked, 401, "Unauthorized", ""},
+	{authn.ErrKeysUnavailable, 503, "ServiceUnavailable", ""},
 
 	{context.DeadlineExceeded, 503, "ServiceUnavailable", ""},
 	{context.Canceled, 503, "ServiceUnavailable", ""},

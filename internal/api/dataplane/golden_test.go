@@ -21,6 +21,7 @@ const (
 	octKey        = `{"key":{"kid":"` + keys + `oct/{v}","kty":"oct-HSM","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"]},"attributes":` + octAttributes + `}`
 	deletion      = `,"recoveryId":"https://` + host + `/deletedkeys/ec","deletedDate":1767323045,"scheduledPurgeDate":1769742245}`
 	setting       = `{"name":"AllowKeyManagementOperationsThroughARM","value":"false","type":"boolean"}`
+	allowed       = `,{"name":"AllowRSA15","value":"true","type":"boolean"},{"name":"AllowRSAOAEPSHA1","value":"true","type":"boolean"},{"name":"AllowAESCBC","value":"true","type":"boolean"}`
 	guid          = "0a0a0a0a-1b1b-4c1c-8d1d-2e2e2e2e2e2e"
 	assignments   = "/providers/Microsoft.Authorization/roleAssignments"
 	definitions   = "/providers/Microsoft.Authorization/roleDefinitions"
@@ -86,7 +87,7 @@ func goldenSteps(download string) []goldenStep {
 		{"GET /{scope}/providers/Microsoft.Authorization/roleDefinitions", admin, "GET " + definitions, "", 200, `{"value":[{"id":{json}]}`},
 		{"DELETE /{scope}/providers/Microsoft.Authorization/roleDefinitions/{roleDefinitionName}", admin, "DELETE " + definitions + "/" + guid, "", 200, definition},
 
-		{"GET /settings", admin, "GET /settings", "", 200, `{"settings":[` + setting + `]}`},
+		{"GET /settings", admin, "GET /settings", "", 200, `{"settings":[` + setting + allowed + `]}`},
 		{"GET /settings/{setting-name}", admin, "GET /settings/AllowKeyManagementOperationsThroughARM", "", 200, setting},
 		{"PATCH /settings/{setting-name}", admin, "PATCH /settings/allowkeymanagementoperationsthroughARM", `{"value":"true"}`, 200, strings.Replace(setting, "false", "true", 1)},
 	}

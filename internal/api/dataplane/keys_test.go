@@ -162,6 +162,9 @@ func TestKeyErrors(t *testing.T) {
 	officer.do("DELETE /deletedkeys/early", nil).WantError(404, "KeyNotFound", "")
 	c.do("POST /rng", `{"count":0}`).WantError(400, "BadParameter", "", "128")
 	c.do("POST /rng", `{"count":129}`).WantError(400, "BadParameter", "", "128")
+	c.do("POST /keys/oct/create", `{"kty":"oct-HSM"}`).Want(200)
+	as(c.Web, hsmtest.Admin).do("PATCH /settings/AllowAESCBC", `{"value":"false"}`).Want(200)
+	c.do("POST /keys/oct//decrypt", `{"alg":"A256CBCPAD","value":"AAAAAAAAAAAAAAAAAAAAAA","iv":"AAAAAAAAAAAAAAAAAAAAAA"}`).WantError(403, "Forbidden", "AlgorithmNotAllowed")
 	as(c.Web, hsmtest.Admin).do("GET /settings/nothing", nil).WantError(404, "SettingNotFound", "")
 	as(c.Web, hsmtest.Admin).do("PATCH /settings/AllowKeyManagementOperationsThroughARM", `{"value":"True"}`).WantError(400, "BadParameter", "")
 }
