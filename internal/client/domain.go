@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// version is the api-version of all data-plane calls: the newest one whose shapes are used here.
-const version = "7.5"
+// version is the api-version of all data-plane calls: the newest stable one.
+const version = "2026-04-01"
 
 const (
 	maxPollDelay = 30 * time.Second

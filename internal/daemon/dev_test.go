@@ -147,7 +147,7 @@ func TestPassphraseIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = start(t, DevConfig{Dir: dir})
-	status, body := s.get("https://contosomhsm.managedhsm.azure.net/keys", s.token("https://managedhsm.azure.net"))
+	status, body := s.get("https://contosomhsm.managedhsm.azure.net/keys?api-version=7.5", s.token("https://managedhsm.azure.net"))
 	if status != 503 || !strings.Contains(body, `"Sealed"`) || !strings.Contains(body, "passphrase") || strings.Contains(body, dir) {
 		t.Errorf("a sealed HSM: %d %s", status, body)
 	}

@@ -174,7 +174,7 @@ func wireError(err error) error {
 func (q *request) endpoints() Endpoints { return q.h.cfg.Endpoints(q.Host) }
 
 func (q *request) group() string {
-	return "/subscriptions/" + q.Params["sub"] + "/resourceGroups/" + q.Params["rg"]
+	return "/subscriptions/" + q.Param("sub") + "/resourceGroups/" + q.Param("rg")
 }
 
 // values is the shape of every list answer.

@@ -21,10 +21,10 @@ func authorizationRoute(q *request) (func(*request) (azhttp.Reply, error), bool)
 		if len(rest) > 1 {
 			return nil, false
 		}
-		q.Params = map[string]string{"scope": "/" + strings.Join(q.Path[:i], "/")}
+		q.SetParam("scope", "/"+strings.Join(q.Path[:i], "/"))
 		what := q.Verb() + " " + strings.ToLower(q.Path[i+2])
 		if len(rest) == 1 {
-			q.Params["id"] = rest[0]
+			q.SetParam("id", rest[0])
 			what += " one"
 		}
 		r, ok := authorizationRoutes[what]
@@ -32,7 +32,7 @@ func authorizationRoute(q *request) (func(*request) (azhttp.Reply, error), bool)
 			return nil, false
 		}
 		return func(q *request) (azhttp.Reply, error) {
-			if err := q.permit(r.action, q.Params["scope"]); err != nil {
+			if err := q.permit(r.action, q.Param("scope")); err != nil {
 				return azhttp.Reply{}, err
 			}
 			return r.handle(q)
@@ -51,7 +51,7 @@ var authorizationRoutes = map[string]route{
 }
 
 func (q *request) wireRoleDefinition(d cloud.RoleDefinition) map[string]any {
-	scope := q.Params["scope"]
+	scope := q.Param("scope")
 	if segs := strings.Split(scope, "/"); len(segs) >= 3 && strings.EqualFold(segs[1], "subscriptions") {
 		scope = "/subscriptions/" + segs[2]
 	}
@@ -74,9 +74,9 @@ func listRoleDefinitions(q *request) (azhttp.Reply, error) {
 }
 
 func getRoleDefinition(q *request) (azhttp.Reply, error) {
-	d, ok := cloud.FindRoleDefinition(q.Params["id"])
+	d, ok := cloud.FindRoleDefinition(q.Param("id"))
 	if !ok {
-		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "RoleDefinitionDoesNotExist", Message: "The specified role definition with ID '" + q.Params["id"] + "' does not exist."}
+		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "RoleDefinitionDoesNotExist", Message: "The specified role definition with ID '" + q.Param("id") + "' does not exist."}
 	}
 	return azhttp.OK(q.wireRoleDefinition(d))
 }
@@ -126,7 +126,7 @@ func listRoleAssignments(q *request) (azhttp.Reply, error) {
 	atScope := strings.Contains(strings.ToLower(filter), "atscope()")
 	var out []map[string]any
 	for _, a := range all {
-		above, below := cloud.ScopeContains(a.Scope, q.Params["scope"]), cloud.ScopeContains(q.Params["scope"], a.Scope)
+		above, below := cloud.ScopeContains(a.Scope, q.Param("scope")), cloud.ScopeContains(q.Param("scope"), a.Scope)
 		if (above || below && !atScope) && (!byPrincipal || strings.EqualFold(a.PrincipalID, principal)) {
 			out = append(out, wireRoleAssignment(a))
 		}
@@ -135,7 +135,7 @@ func listRoleAssignments(q *request) (azhttp.Reply, error) {
 }
 
 func getRoleAssignment(q *request) (azhttp.Reply, error) {
-	a, err := q.h.cfg.Cloud.RoleAssignment(q.Context(), q.Params["scope"], q.Params["id"])
+	a, err := q.h.cfg.Cloud.RoleAssignment(q.Context(), q.Param("scope"), q.Param("id"))
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -158,7 +158,7 @@ func putRoleAssignment(q *request) (azhttp.Reply, error) {
 	if !ok {
 		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "RoleDefinitionDoesNotExist", Message: "The specified role definition '" + p.RoleDefinitionID + "' does not exist."}
 	}
-	a, _, err := q.h.cfg.Cloud.CreateRoleAssignment(q.Context(), cloud.RoleAssignment{Name: q.Params["id"], Scope: q.Params["scope"], Role: d.Name, PrincipalID: p.PrincipalID,
+	a, _, err := q.h.cfg.Cloud.CreateRoleAssignment(q.Context(), cloud.RoleAssignment{Name: q.Param("id"), Scope: q.Param("scope"), Role: d.Name, PrincipalID: p.PrincipalID,
 		PrincipalType: p.PrincipalType, CreatedBy: q.who.Principal.ID, CreatedOn: rfc3339(q.h.cfg.Clock().Unix())})
 	if err != nil {
 		return azhttp.Reply{}, err
@@ -167,7 +167,7 @@ func putRoleAssignment(q *request) (azhttp.Reply, error) {
 }
 
 func deleteRoleAssignment(q *request) (azhttp.Reply, error) {
-	a, err := q.h.cfg.Cloud.DeleteRoleAssignment(q.Context(), q.Params["scope"], q.Params["id"])
+	a, err := q.h.cfg.Cloud.DeleteRoleAssignment(q.Context(), q.Param("scope"), q.Param("id"))
 	switch {
 	case errors.Is(err, cloud.ErrNotFound):
 		return azhttp.Reply{Status: http.StatusNoContent}, nil

@@ -41,10 +41,10 @@ func wireDeleted(r fleet.Resource) deletedHSM {
 }
 
 func (q *request) deleted() (fleet.Resource, error) {
-	r, err := q.h.cfg.Fleet.GetDeleted(q.Params["name"])
-	if err != nil || !strings.EqualFold(r.Subscription, q.Params["sub"]) || !strings.EqualFold(r.Location, q.Params["loc"]) {
+	r, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
+	if err != nil || !strings.EqualFold(r.Subscription, q.Param("sub")) || !strings.EqualFold(r.Location, q.Param("loc")) {
 		return fleet.Resource{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound",
-			Message: fmt.Sprintf("No deleted managed HSM '%s' in location '%s'.", q.Params["name"], q.Params["loc"])}
+			Message: fmt.Sprintf("No deleted managed HSM '%s' in location '%s'.", q.Param("name"), q.Param("loc"))}
 	}
 	return r, nil
 }
@@ -52,7 +52,7 @@ func (q *request) deleted() (fleet.Resource, error) {
 func listDeletedHSMs(q *request) (azhttp.Reply, error) {
 	var out []deletedHSM
 	for _, r := range q.h.cfg.Fleet.List(true) {
-		if strings.EqualFold(r.Subscription, q.Params["sub"]) {
+		if strings.EqualFold(r.Subscription, q.Param("sub")) {
 			out = append(out, wireDeleted(r))
 		}
 	}
@@ -77,7 +77,7 @@ func purgeHSM(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	return azhttp.Accepted(nil, "Location", fmt.Sprintf("%s/subscriptions/%s/providers/Microsoft.KeyVault/locations/%s/managedHsmOperationResults/%s?api-version=%s",
-		q.endpoints().ResourceManager, q.Params["sub"], q.Params["loc"], azhttp.NewGUID(), q.URL.Query().Get("api-version")))
+		q.endpoints().ResourceManager, q.Param("sub"), q.Param("loc"), azhttp.NewGUID(), q.URL.Query().Get("api-version")))
 }
 
 func operationResult(*request) (azhttp.Reply, error) {

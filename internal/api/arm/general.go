@@ -62,7 +62,7 @@ func listSubscriptions(q *request) (azhttp.Reply, error) {
 }
 
 func getSubscription(q *request) (azhttp.Reply, error) {
-	s, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Params["sub"])
+	s, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Param("sub"))
 	return azhttp.Reply{Body: wireSubscription(s)}, err
 }
 
@@ -72,7 +72,7 @@ var regions = []string{"westus3", "westus2", "westus", "eastus", "eastus2", "cen
 func listLocations(q *request) (azhttp.Reply, error) {
 	var out []map[string]any
 	for _, r := range regions {
-		out = append(out, map[string]any{"id": "/subscriptions/" + q.Params["sub"] + "/locations/" + r, "name": r, "displayName": r, "regionalDisplayName": r,
+		out = append(out, map[string]any{"id": "/subscriptions/" + q.Param("sub") + "/locations/" + r, "name": r, "displayName": r, "regionalDisplayName": r,
 			"type": "Region", "metadata": map[string]string{"regionType": "Physical", "regionCategory": "Recommended"}})
 	}
 	return values(out), nil
@@ -86,13 +86,13 @@ func provider(sub, ns string) map[string]any {
 func listProviders(q *request) (azhttp.Reply, error) {
 	var out []map[string]any
 	for _, ns := range []string{"Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.Storage", "Microsoft.Authorization", "Microsoft.Resources"} {
-		out = append(out, provider(q.Params["sub"], ns))
+		out = append(out, provider(q.Param("sub"), ns))
 	}
 	return values(out), nil
 }
 
 func getProvider(q *request) (azhttp.Reply, error) {
-	return azhttp.OK(provider(q.Params["sub"], q.Params["ns"]))
+	return azhttp.OK(provider(q.Param("sub"), q.Param("ns")))
 }
 
 type resourceGroup struct {
@@ -113,7 +113,7 @@ func wireGroup(g cloud.ResourceGroup) resourceGroup {
 }
 
 func listGroups(q *request) (azhttp.Reply, error) {
-	all, err := q.h.cfg.Cloud.ResourceGroups(q.Context(), q.Params["sub"])
+	all, err := q.h.cfg.Cloud.ResourceGroups(q.Context(), q.Param("sub"))
 	var out []resourceGroup
 	for _, g := range all {
 		out = append(out, wireGroup(g))
@@ -129,7 +129,7 @@ func putGroup(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
-	g, created, err := q.h.cfg.Cloud.PutResourceGroup(q.Context(), cloud.ResourceGroup{Subscription: q.Params["sub"], Name: q.Params["rg"], Location: body.Location, Tags: body.Tags})
+	g, created, err := q.h.cfg.Cloud.PutResourceGroup(q.Context(), cloud.ResourceGroup{Subscription: q.Param("sub"), Name: q.Param("rg"), Location: body.Location, Tags: body.Tags})
 	status := http.StatusOK
 	if created {
 		status = http.StatusCreated
@@ -138,15 +138,15 @@ func putGroup(q *request) (azhttp.Reply, error) {
 }
 
 func getGroup(q *request) (azhttp.Reply, error) {
-	g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Params["sub"], q.Params["rg"])
+	g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Param("sub"), q.Param("rg"))
 	if err != nil {
-		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "ResourceGroupNotFound", Message: "Resource group '" + q.Params["rg"] + "' could not be found."}
+		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "ResourceGroupNotFound", Message: "Resource group '" + q.Param("rg") + "' could not be found."}
 	}
 	return azhttp.OK(wireGroup(g))
 }
 
 func headGroup(q *request) (azhttp.Reply, error) {
-	if _, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Params["sub"], q.Params["rg"]); err != nil {
+	if _, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Param("sub"), q.Param("rg")); err != nil {
 		return azhttp.Reply{Status: http.StatusNotFound}, nil
 	}
 	return azhttp.Reply{Status: http.StatusNoContent}, nil
@@ -154,7 +154,7 @@ func headGroup(q *request) (azhttp.Reply, error) {
 
 // deleteGroup deletes a group with what is in it; its HSMs are soft-deleted, as in Azure.
 func deleteGroup(q *request) (azhttp.Reply, error) {
-	sub, rg := q.Params["sub"], q.Params["rg"]
+	sub, rg := q.Param("sub"), q.Param("rg")
 	for _, r := range q.h.cfg.Fleet.List(false) {
 		if strings.EqualFold(r.Subscription, sub) && strings.EqualFold(r.ResourceGroup, rg) {
 			if _, err := q.h.cfg.Fleet.Delete(q.Context(), r.Name); err != nil {
@@ -180,11 +180,11 @@ func listResources(q *request) (azhttp.Reply, error) {
 	filter := strings.ToLower(q.URL.Query().Get("$filter"))
 	var out []map[string]any
 	for _, r := range q.h.cfg.Fleet.List(false) {
-		if strings.EqualFold(r.Subscription, q.Params["sub"]) && (filter == "" || strings.Contains(filter, "microsoft.keyvault/managedhsms")) {
+		if strings.EqualFold(r.Subscription, q.Param("sub")) && (filter == "" || strings.Contains(filter, "microsoft.keyvault/managedhsms")) {
 			out = append(out, map[string]any{"id": hsmID(r), "name": r.Name, "type": hsmType, "location": r.Location, "tags": r.Tags})
 		}
 	}
-	accounts, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Params["sub"], "")
+	accounts, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Param("sub"), "")
 	for _, a := range accounts {
 		if filter == "" || strings.Contains(filter, "microsoft.storage/storageaccounts") {
 			out = append(out, map[string]any{"id": a.ID(), "name": a.Name, "type": "Microsoft.Storage/storageAccounts", "location": a.Location, "tags": a.Tags})

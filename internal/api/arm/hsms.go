@@ -81,16 +81,16 @@ func putHSM(q *request) (azhttp.Reply, error) {
 	if strings.EqualFold(body.Properties.CreateMode, "recover") {
 		return q.recoverHSM()
 	}
-	if old, err := q.h.cfg.Fleet.Get(q.Params["name"]); err == nil {
+	if old, err := q.h.cfg.Fleet.Get(q.Param("name")); err == nil {
 		if !q.owns(old) {
 			return azhttp.Reply{}, fmt.Errorf("%w: it is in another resource group or subscription; choose another", fleet.ErrNameTaken)
 		}
 		return q.update(body, false)
 	}
-	if _, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Params["sub"]); err != nil {
-		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "SubscriptionNotFound", Message: "The subscription '" + q.Params["sub"] + "' could not be found."}
+	if _, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Param("sub")); err != nil {
+		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "SubscriptionNotFound", Message: "The subscription '" + q.Param("sub") + "' could not be found."}
 	}
-	r := fleet.Resource{Name: q.Params["name"], Subscription: q.Params["sub"], ResourceGroup: q.Params["rg"], Location: strings.ToLower(strings.ReplaceAll(body.Location, " ", "")),
+	r := fleet.Resource{Name: q.Param("name"), Subscription: q.Param("sub"), ResourceGroup: q.Param("rg"), Location: strings.ToLower(strings.ReplaceAll(body.Location, " ", "")),
 		Tenant: strings.ToLower(body.Properties.TenantID), Admins: body.Properties.Admins, RetentionDays: int(body.Properties.RetentionDays), SKUName: "Standard_B1", SKUFamily: "B",
 		PublicAccess: "Enabled", CreatedBy: q.who.Principal.ID}
 	if r.RetentionDays == 0 {
@@ -109,10 +109,10 @@ func putHSM(q *request) (azhttp.Reply, error) {
 // recoverHSM brings back a deleted HSM. The permission checked is that at the path, so the deleted HSM must be
 // what the path names.
 func (q *request) recoverHSM() (azhttp.Reply, error) {
-	old, err := q.h.cfg.Fleet.GetDeleted(q.Params["name"])
+	old, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
 	if err != nil || !q.owns(old) {
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound", Message: fmt.Sprintf(
-			"No deleted managed HSM '%s' was in resource group '%s'; az keyvault list-deleted --resource-type hsm shows those there are.", q.Params["name"], q.Params["rg"])}
+			"No deleted managed HSM '%s' was in resource group '%s'; az keyvault list-deleted --resource-type hsm shows those there are.", q.Param("name"), q.Param("rg"))}
 	}
 	r, err := q.h.cfg.Fleet.Recover(q.Context(), old.Name)
 	return q.written(r, err)
@@ -130,7 +130,7 @@ func (q *request) written(r fleet.Resource, err error) (azhttp.Reply, error) {
 }
 
 func (q *request) owns(r fleet.Resource) bool {
-	return strings.EqualFold(r.Subscription, q.Params["sub"]) && strings.EqualFold(r.ResourceGroup, q.Params["rg"])
+	return strings.EqualFold(r.Subscription, q.Param("sub")) && strings.EqualFold(r.ResourceGroup, q.Param("rg"))
 }
 
 func patchHSM(q *request) (azhttp.Reply, error) {
@@ -138,7 +138,7 @@ func patchHSM(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
-	if old, err := q.h.cfg.Fleet.Get(q.Params["name"]); err != nil || !q.owns(old) {
+	if old, err := q.h.cfg.Fleet.Get(q.Param("name")); err != nil || !q.owns(old) {
 		return azhttp.Reply{}, q.notFound()
 	}
 	return q.update(body, true)
@@ -147,7 +147,7 @@ func patchHSM(q *request) (azhttp.Reply, error) {
 // update changes a live HSM. What the body leaves out stays as it is: clients send read-only members back
 // or drop them. merge is the way of PATCH, which adds to the identities where PUT replaces them.
 func (q *request) update(body hsmBody, merge bool) (azhttp.Reply, error) {
-	r, err := q.h.cfg.Fleet.Update(q.Context(), q.Params["name"], func(r *fleet.Resource) error {
+	r, err := q.h.cfg.Fleet.Update(q.Context(), q.Param("name"), func(r *fleet.Resource) error {
 		if l := body.Location; l != "" {
 			r.Location = strings.ToLower(strings.ReplaceAll(l, " ", ""))
 		}
@@ -234,7 +234,7 @@ func (q *request) attach(r *fleet.Resource, ids []string) error {
 }
 
 func getHSM(q *request) (azhttp.Reply, error) {
-	r, err := q.h.cfg.Fleet.Get(q.Params["name"])
+	r, err := q.h.cfg.Fleet.Get(q.Param("name"))
 	if err != nil || !q.owns(r) {
 		return azhttp.Reply{}, q.notFound()
 	}
@@ -243,11 +243,11 @@ func getHSM(q *request) (azhttp.Reply, error) {
 
 func (q *request) notFound() error {
 	return &azhttp.Problem{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf(
-		"The Resource 'Microsoft.KeyVault/managedHSMs/%s' under resource group '%s' was not found.", q.Params["name"], q.Params["rg"])}
+		"The Resource 'Microsoft.KeyVault/managedHSMs/%s' under resource group '%s' was not found.", q.Param("name"), q.Param("rg"))}
 }
 
 func deleteHSM(q *request) (azhttp.Reply, error) {
-	r, err := q.h.cfg.Fleet.Get(q.Params["name"])
+	r, err := q.h.cfg.Fleet.Get(q.Param("name"))
 	if err != nil || !q.owns(r) {
 		return azhttp.Reply{Status: http.StatusNoContent}, nil
 	}
@@ -258,7 +258,7 @@ func deleteHSM(q *request) (azhttp.Reply, error) {
 func listHSMs(q *request) (azhttp.Reply, error) {
 	var out []hsmResource
 	for _, r := range q.h.cfg.Fleet.List(false) {
-		if strings.EqualFold(r.Subscription, q.Params["sub"]) && (q.Params["rg"] == "" || strings.EqualFold(r.ResourceGroup, q.Params["rg"])) {
+		if strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg"))) {
 			out = append(out, q.wireHSM(r))
 		}
 	}
@@ -266,7 +266,7 @@ func listHSMs(q *request) (azhttp.Reply, error) {
 }
 
 func listRegions(q *request) (azhttp.Reply, error) {
-	r, err := q.h.cfg.Fleet.Get(q.Params["name"])
+	r, err := q.h.cfg.Fleet.Get(q.Param("name"))
 	if err != nil || !q.owns(r) {
 		return azhttp.Reply{}, q.notFound()
 	}

@@ -23,7 +23,7 @@ var identityRoutes = []route{
 }
 
 func (q *request) identityID() string {
-	return q.group() + "/providers/" + identityType + "/" + q.Params["name"]
+	return q.group() + "/providers/" + identityType + "/" + q.Param("name")
 }
 
 func (q *request) wireManagedIdentity(m cloud.ManagedIdentity) map[string]any {
@@ -71,8 +71,8 @@ func deleteIdentity(q *request) (azhttp.Reply, error) {
 }
 
 func listIdentities(q *request) (azhttp.Reply, error) {
-	scope := "/subscriptions/" + q.Params["sub"]
-	if q.Params["rg"] != "" {
+	scope := "/subscriptions/" + q.Param("sub")
+	if q.Param("rg") != "" {
 		scope = q.group()
 	}
 	all, err := q.h.cfg.Cloud.ManagedIdentities(q.Context(), strings.TrimSuffix(scope, "/"))

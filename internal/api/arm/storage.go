@@ -67,7 +67,7 @@ func putAccount(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
-	a, _, err := q.h.cfg.Cloud.PutStorageAccount(q.Context(), cloud.StorageAccount{Subscription: q.Params["sub"], ResourceGroup: q.Params["rg"], Name: q.Params["name"],
+	a, _, err := q.h.cfg.Cloud.PutStorageAccount(q.Context(), cloud.StorageAccount{Subscription: q.Param("sub"), ResourceGroup: q.Param("rg"), Name: q.Param("name"),
 		Location: body.Location, Kind: body.Kind, SKU: body.SKU.Name, Tags: body.Tags})
 	if err != nil {
 		return azhttp.Reply{}, err
@@ -77,13 +77,13 @@ func putAccount(q *request) (azhttp.Reply, error) {
 
 // account finds the account that the path names, in that group.
 func (q *request) account() (cloud.StorageAccount, error) {
-	a, err := q.h.cfg.Cloud.StorageAccount(q.Context(), q.Params["name"])
+	a, err := q.h.cfg.Cloud.StorageAccount(q.Context(), q.Param("name"))
 	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 		return cloud.StorageAccount{}, err
 	}
-	if err != nil || !strings.EqualFold(a.ResourceGroup, q.Params["rg"]) || !strings.EqualFold(a.Subscription, q.Params["sub"]) {
+	if err != nil || !strings.EqualFold(a.ResourceGroup, q.Param("rg")) || !strings.EqualFold(a.Subscription, q.Param("sub")) {
 		return cloud.StorageAccount{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf(
-			"The Resource '%s/%s' under resource group '%s' was not found.", accountType, q.Params["name"], q.Params["rg"])}
+			"The Resource '%s/%s' under resource group '%s' was not found.", accountType, q.Param("name"), q.Param("rg"))}
 	}
 	return a, nil
 }
@@ -118,7 +118,7 @@ func (q *request) removeAccount(a cloud.StorageAccount) error {
 }
 
 func listAccounts(q *request) (azhttp.Reply, error) {
-	all, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Params["sub"], q.Params["rg"])
+	all, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Param("sub"), q.Param("rg"))
 	var out []map[string]any
 	for _, a := range all {
 		out = append(out, q.wireAccount(a))

@@ -20,11 +20,30 @@ import (
 // Request is one request on its way to a handler.
 type Request struct {
 	*http.Request
-	W      http.ResponseWriter
-	ID     string            // x-ms-request-id
-	Path   []string          // non-empty path segments, unescaped one by one
-	Params map[string]string // values of the pattern's {names}
+	W    http.ResponseWriter
+	ID   string   // x-ms-request-id
+	Path []string // non-empty path segments, unescaped one by one
+
+	params   []param
+	segments [8]string // what Path lies in, unless it is longer
+	values   [4]param  // likewise params
 }
+
+// param is the value of a {name} in the pattern of a route.
+type param struct{ name, value string }
+
+// Param is the value of a {name} in the pattern of the route, "" when it has none of this name.
+func (rq *Request) Param(name string) string {
+	for _, p := range rq.params {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+// SetParam sets what Param returns.
+func (rq *Request) SetParam(name, value string) { rq.params = append(rq.params, param{name, value}) }
 
 // Verb is the method the client means: a POST may carry another one in X-HTTP-METHOD.
 func (rq *Request) Verb() string {
@@ -52,6 +71,7 @@ func Accepted(body any, header, location string) (Reply, error) {
 // NewRequest gives r its id and splits its path.
 func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
 	rq := &Request{Request: r, W: w, ID: NewGUID()}
+	rq.Path, rq.params = rq.segments[:0], rq.values[:0]
 	for seg := range strings.SplitSeq(r.URL.EscapedPath(), "/") {
 		if seg == "" {
 			continue

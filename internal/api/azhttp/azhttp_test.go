@@ -61,7 +61,7 @@ func TestRouting(t *testing.T) {
 		found, ok := router.Find(rq)
 		var params []string
 		for _, name := range []string{"name", "version"} {
-			if v, there := rq.Params[name]; there {
+			if v := rq.Param(name); v != "" {
 				params = append(params, v)
 			}
 		}
@@ -102,8 +102,8 @@ func FuzzRouting(f *testing.F) {
 		if slices.Contains(rq.Path, "") {
 			t.Errorf("%q has an empty segment: %q", path, rq.Path)
 		}
-		if found, ok := router.Find(rq); ok && (len(rq.Path) != found.Handle+1 || !strings.EqualFold(rq.Path[0], "keys") || rq.Params["name"] != rq.Path[1]) {
-			t.Errorf("%q went to row %d with %q", path, found.Handle, rq.Params)
+		if found, ok := router.Find(rq); ok && (len(rq.Path) != found.Handle+1 || !strings.EqualFold(rq.Path[0], "keys") || rq.Param("name") != rq.Path[1]) {
+			t.Errorf("%q went to row %d with %q", path, found.Handle, rq.params)
 		}
 	})
 }

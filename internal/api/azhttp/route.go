@@ -44,30 +44,29 @@ func NewRouter[H any](routes []Route[H]) *Router[H] {
 	return r
 }
 
-// Find returns the row for verb and path and fills rq.Params.
+// Find returns the row for verb and path and sets its parameters.
 func (r *Router[H]) Find(rq *Request) (found Route[H], ok bool) {
 	for _, c := range r.byShape[shape{rq.Verb(), len(rq.Path)}] {
-		if params, match := c.match(rq.Path); match {
-			rq.Params = params
+		if c.match(rq.Path) {
+			rq.params = rq.params[:0]
+			for i, seg := range c.segs {
+				if seg[0] == 0 {
+					rq.SetParam(seg[1:], rq.Path[i])
+				}
+			}
 			return c.route, true
 		}
 	}
 	return found, false
 }
 
-func (c compiled[H]) match(path []string) (map[string]string, bool) {
+func (c compiled[H]) match(path []string) bool {
 	for i, seg := range c.segs {
 		if seg[0] != 0 && !strings.EqualFold(seg, path[i]) {
-			return nil, false
+			return false
 		}
 	}
-	params := make(map[string]string, 2)
-	for i, seg := range c.segs {
-		if seg[0] == 0 {
-			params[seg[1:]] = path[i]
-		}
-	}
-	return params, true
+	return true
 }
 
 // NewGUID draws a random GUID, lower-case (RFC 9562 version 4).

@@ -79,7 +79,7 @@ func TestRefusedTokens(t *testing.T) {
 	}
 	now := s.Clock.Now()
 	genuine := s.Forge("RS256", s.Claims(hsmtest.User))
-	w.Do(hsmtest.Ask{Method: "GET", Host: host, Path: "/keys", Token: genuine}).Want(200)
+	w.Do(hsmtest.Ask{Method: "GET", Host: host, Path: "/keys?" + version, Token: genuine}).Want(200)
 	parts := strings.Split(genuine, ".")
 	other := s.Account.Tenant.ID[:35] + "0"
 	if other == s.Account.Tenant.ID {
@@ -123,7 +123,7 @@ func TestRefusedTokens(t *testing.T) {
 	}
 	// A token stays good until it expires, not longer, although verified tokens are remembered.
 	s.Clock.Advance(59 * time.Minute)
-	w.Do(hsmtest.Ask{Method: "GET", Host: host, Path: "/keys", Token: genuine}).Want(200)
+	w.Do(hsmtest.Ask{Method: "GET", Host: host, Path: "/keys?" + version, Token: genuine}).Want(200)
 	s.Clock.Advance(3 * time.Minute)
 	w.Do(hsmtest.Ask{Method: "GET", Host: host, Path: "/keys", Token: genuine}).WantError(401, "Unauthorized", "", "expired")
 }
@@ -183,9 +183,9 @@ func TestLetterCase(t *testing.T) {
 	s.Active(hsmName)
 	w := s.Serve()
 	token := s.Token(hsmtest.User, hsmtest.Devices)
-	w.Do(hsmtest.Ask{Method: "POST", Host: "CONTOSOMHSM.ManagedHSM.azure.net", Path: "/Keys/K/Create", Token: token, Body: `{"kty":"EC"}`}).Want(200)
+	w.Do(hsmtest.Ask{Method: "POST", Host: "CONTOSOMHSM.ManagedHSM.azure.net", Path: "/Keys/K/Create?" + version, Token: token, Body: `{"kty":"EC"}`}).Want(200)
 	var body struct{ Key struct{ Kid string } }
-	w.Do(hsmtest.Ask{Method: "GET", Host: "ContosoMHSM.managedhsm.azure.net", Path: "/KEYS/k", Token: token}).Want(200).JSON(&body)
+	w.Do(hsmtest.Ask{Method: "GET", Host: "ContosoMHSM.managedhsm.azure.net", Path: "/KEYS/k?" + version, Token: token}).Want(200).JSON(&body)
 	if !strings.HasPrefix(body.Key.Kid, "https://ContosoMHSM.managedhsm.azure.net/keys/K/") {
 		t.Errorf("kid %s", body.Key.Kid)
 	}

@@ -105,7 +105,7 @@ func startBackup(q *request) (azhttp.Reply, error) {
 }
 
 func backupStatus(q *request) (azhttp.Reply, error) {
-	return statusOf(q.hsm.BackupStatus(q.Context(), q.who, q.Params["job"]))
+	return statusOf(q.hsm.BackupStatus(q.Context(), q.who, q.Param("job")))
 }
 
 func startRestore(q *request) (azhttp.Reply, error) {
@@ -117,7 +117,7 @@ func startRestore(q *request) (azhttp.Reply, error) {
 }
 
 func restoreStatus(q *request) (azhttp.Reply, error) {
-	return statusOf(q.hsm.RestoreStatus(q.Context(), q.who, q.Params["job"]))
+	return statusOf(q.hsm.RestoreStatus(q.Context(), q.who, q.Param("job")))
 }
 
 func startSelectiveRestore(q *request) (azhttp.Reply, error) {

@@ -38,7 +38,7 @@ type Config struct {
 // Handler answers for every HSM of the fleet.
 type Handler struct {
 	cfg    Config
-	routes *azhttp.Router[handler]
+	routes *azhttp.Router[target]
 	again  replays
 }
 
@@ -49,15 +49,16 @@ type request struct {
 	res     fleet.Resource
 	who     hsm.Caller
 	pattern string // of the route that matched
+	version apiVersion
 	replays *replays
 }
 
 // New makes the handler.
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg}
-	var rows []azhttp.Route[handler]
+	var rows []azhttp.Route[target]
 	for _, r := range slices.Concat(keyRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
-		rows = append(rows, azhttp.Route[handler]{Method: r.method, Pattern: r.pattern, Handle: r.handle})
+		rows = append(rows, azhttp.Route[target]{Method: r.method, Pattern: r.pattern, Handle: targetOf(r)})
 	}
 	h.routes = azhttp.NewRouter(rows)
 	return h
@@ -102,15 +103,29 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
 	rq.W.Header().Set(regionHeader, res.Location)
-	if handle, ok := roleRoute(q); ok {
-		return handle(q)
-	}
-	r, ok := h.routes.Find(rq)
+	to, ok := h.route(q)
 	if !ok {
-		return azhttp.Reply{}, azhttp.NotFound("No operation of Managed HSM has this method and path.")
+		return azhttp.Reply{}, errNoRoute
 	}
+	if q.version, err = askedVersion(rq.URL.RawQuery, to.poll); err != nil {
+		return azhttp.Reply{}, err
+	}
+	if !q.version.has(to.since) {
+		return azhttp.Reply{}, errNoRoute // that version does not know it
+	}
+	return to.handle(q)
+}
+
+var errNoRoute = azhttp.NotFound("No operation of Managed HSM has this method and path.")
+
+// route finds what the request is for.
+func (h *Handler) route(q *request) (target, bool) {
+	if to, ok := roleRoute(q); ok {
+		return to, true
+	}
+	r, ok := h.routes.Find(q.Request)
 	q.pattern = r.Pattern
-	return r.Handle(q)
+	return r.Handle, ok
 }
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.

@@ -27,14 +27,14 @@ var keyRoutes = []route{
 	{"POST", "rng", randomBytes},
 }
 
-func (q *request) name() (key.Name, error) { return key.ParseName(q.Params["name"]) }
+func (q *request) name() (key.Name, error) { return key.ParseName(q.Param("name")) }
 
 func (q *request) nameAndVersion() (key.Name, key.Version, error) {
 	n, err := q.name()
 	if err != nil {
 		return "", "", err
 	}
-	v, err := key.ParseVersion(q.Params["version"])
+	v, err := key.ParseVersion(q.Param("version"))
 	return n, v, err
 }
 
@@ -202,9 +202,7 @@ func (q *request) nextLink(next string, limit int) *string {
 		return nil
 	}
 	v := url.Values{"$skiptoken": {base64.RawURLEncoding.EncodeToString([]byte(next))}, "maxresults": {strconv.Itoa(limit)}}
-	if ver := q.URL.Query().Get("api-version"); ver != "" {
-		v.Set("api-version", ver)
-	}
+	v.Set("api-version", q.version.String())
 	s := q.base() + q.URL.EscapedPath() + "?" + v.Encode()
 	return &s
 }

@@ -222,8 +222,8 @@ func TestMethodOverride(t *testing.T) {
 	s := hsmtest.New(t)
 	s.Active(hsmName)
 	w := s.Serve()
-	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: "/keys", Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
-	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: definitions, Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
+	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: "/keys?" + version, Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
+	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: definitions + "?" + version, Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
 }
 
 // TestStateErrors: before activation and while recovering, the answer names the next command.

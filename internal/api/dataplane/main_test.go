@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	hsmName = "ContosoMHSM"
 	host    = "contosomhsm.managedhsm.azure.net"
-	version = "api-version=7.5"
+	version = "api-version=2026-04-01"
 )
 
 // client is somebody who speaks to one HSM.
@@ -28,11 +28,15 @@ type client struct {
 // as is a client of the site's HSM; who is an object id, "" sends no token.
 func as(w *hsmtest.Web, who string) client { return client{w, who} }
 
-// do sends a request; target is "METHOD /path", and api-version is added when it has no query.
+// do sends a request; target is "METHOD /path", and api-version is added when it has none.
 func (c client) do(target string, body any) hsmtest.Answer {
 	c.T.Helper()
 	method, path, _ := strings.Cut(target, " ")
-	if !strings.Contains(path, "?") {
+	switch {
+	case strings.Contains(path, "api-version="):
+	case strings.Contains(path, "?"):
+		path += "&" + version
+	default:
 		path += "?" + version
 	}
 	a := hsmtest.Ask{Method: method, Host: host, Path: path, Body: body}

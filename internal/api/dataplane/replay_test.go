@@ -22,7 +22,7 @@ func TestReplaysAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		rq.Header.Set("x-ms-client-request-id", name)
-		rq.Params = map[string]string{"name": name}
+		rq.SetParam("name", name)
 		q := &request{Request: rq, hsm: new(hsm.HSM), pattern: "keys/{name}/restore", replays: &r}
 		if _, err := q.once(nil, func() (azhttp.Reply, error) { return azhttp.Reply{}, refused }); !errors.Is(err, refused) {
 			t.Fatal(err)

@@ -11,28 +11,28 @@ import (
 
 // roleRoute finds the handler of the role routes, whose scope stands before the fixed part:
 // {scope}/providers/Microsoft.Authorization/{roleAssignments|roleDefinitions}[/{id}].
-func roleRoute(q *request) (func(*request) (azhttp.Reply, error), bool) {
+func roleRoute(q *request) (target, bool) {
 	for i := 0; i+2 < len(q.Path); i++ {
 		if !strings.EqualFold(q.Path[i], "providers") || !strings.EqualFold(q.Path[i+1], "Microsoft.Authorization") {
 			continue
 		}
 		rest := q.Path[i+3:]
 		if len(rest) > 1 {
-			return nil, false
+			return target{}, false
 		}
-		q.Params = map[string]string{"scope": strings.Join(q.Path[:i], "/")}
+		q.SetParam("scope", strings.Join(q.Path[:i], "/"))
 		what := q.Verb() + " " + strings.ToLower(q.Path[i+2])
 		if len(rest) == 1 {
-			q.Params["id"] = rest[0]
+			q.SetParam("id", rest[0])
 			what += " one"
 		}
 		h, ok := roleRoutes[what]
-		return h, ok
+		return target{handle: h, since: firstVersion}, ok
 	}
-	return nil, false
+	return target{}, false
 }
 
-var roleRoutes = map[string]func(*request) (azhttp.Reply, error){
+var roleRoutes = map[string]handler{
 	"GET roleassignments":        listAssignments,
 	"GET roleassignments one":    getAssignment,
 	"PUT roleassignments one":    putAssignment,
@@ -102,16 +102,16 @@ func list(s []string) []string {
 }
 
 func (q *request) scopeAndID() (rbac.Scope, string, error) {
-	s, err := rbac.ParseScope(q.Params["scope"])
+	s, err := rbac.ParseScope(q.Param("scope"))
 	if err != nil {
 		return "", "", err
 	}
-	id, err := rbac.ParseGUID(q.Params["id"])
+	id, err := rbac.ParseGUID(q.Param("id"))
 	return s, id, err
 }
 
 func listAssignments(q *request) (azhttp.Reply, error) {
-	s, err := rbac.ParseScope(q.Params["scope"])
+	s, err := rbac.ParseScope(q.Param("scope"))
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -185,7 +185,7 @@ func deleteAssignment(q *request) (azhttp.Reply, error) {
 }
 
 func listDefinitions(q *request) (azhttp.Reply, error) {
-	s, err := rbac.ParseScope(q.Params["scope"])
+	s, err := rbac.ParseScope(q.Param("scope"))
 	if err != nil {
 		return azhttp.Reply{}, err
 	}

@@ -29,7 +29,7 @@ func listSettings(q *request) (azhttp.Reply, error) {
 }
 
 func getSetting(q *request) (azhttp.Reply, error) {
-	s, err := q.hsm.GetSetting(q.Context(), q.who, q.Params["setting"])
+	s, err := q.hsm.GetSetting(q.Context(), q.who, q.Param("setting"))
 	return azhttp.Reply{Body: wireSetting(s)}, err
 }
 
@@ -38,6 +38,6 @@ func updateSetting(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
-	s, err := q.hsm.UpdateSetting(q.Context(), q.who, q.Params["setting"], body.Value)
+	s, err := q.hsm.UpdateSetting(q.Context(), q.who, q.Param("setting"), body.Value)
 	return azhttp.Reply{Body: wireSetting(s)}, err
 }

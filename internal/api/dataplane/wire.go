@@ -59,7 +59,7 @@ type attributes struct {
 	RecoveryLevel   string `json:"recoveryLevel"`
 	RecoverableDays int    `json:"recoverableDays"`
 	Exportable      bool   `json:"exportable"`
-	HSMPlatform     string `json:"hsmPlatform"`
+	HSMPlatform     string `json:"hsmPlatform,omitempty"`
 	KeySize         int    `json:"key_size,omitempty"`
 }
 
@@ -98,19 +98,23 @@ func (q *request) bundle(b hsm.Bundle) keyBundle {
 		m.Ops = []key.Op{} // clients expect a list
 	}
 	return keyBundle{Key: jsonWebKey{Kid: q.kid(m.Name, m.Version), Kty: string(m.Spec.Type), KeyOps: m.Ops, Crv: string(m.Spec.Curve),
-		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: wireAttributes(b), Tags: m.Tags, deletion: q.deletion(b)}
+		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: q.attributes(b), Tags: m.Tags, deletion: q.deletion(b)}
 }
 
 // item is the list form; version is empty where the list shows names.
 func (q *request) item(b hsm.Bundle, version key.Version) keyItem {
-	return keyItem{Kid: q.kid(b.Meta.Name, version), Attributes: wireAttributes(b), Tags: b.Meta.Tags, deletion: q.deletion(b)}
+	return keyItem{Kid: q.kid(b.Meta.Name, version), Attributes: q.attributes(b), Tags: b.Meta.Tags, deletion: q.deletion(b)}
 }
 
-func wireAttributes(b hsm.Bundle) attributes {
+// attributes leaves out what the asked api-version does not have.
+func (q *request) attributes(b hsm.Bundle) attributes {
 	a := b.Meta.Attributes
 	out := attributes{Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Created: a.Created, Updated: a.Updated,
-		RecoveryLevel: b.RecoveryLevel, RecoverableDays: b.RecoverableDays, HSMPlatform: "0"} // 0 = software
-	if b.Meta.Spec.Type == key.Oct {
+		RecoveryLevel: b.RecoveryLevel, RecoverableDays: b.RecoverableDays}
+	if q.version.has(sinceHSM) {
+		out.HSMPlatform = "0" // software
+	}
+	if b.Meta.Spec.Type == key.Oct && q.version.has(sinceKeySize) {
 		out.KeySize = b.Meta.Spec.Bits
 	}
 	return out

@@ -53,7 +53,7 @@ var (
 // planOf makes the plan of a struct. A type that cannot be read is a programming error and panics.
 func planOf(t reflect.Type) *plan {
 	if p, ok := plans.Load(t); ok {
-		return p.(*plan) //nolint:forcetypeassert // nothing else is stored
+		return p.(*plan)
 	}
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("strictjson: a body is read into a struct, not into %s", t))
@@ -166,7 +166,7 @@ func (d *decoder) textual(dst reflect.Value) *Error {
 	if err != nil {
 		return err
 	}
-	u := dst.Addr().Interface().(encoding.TextUnmarshaler) //nolint:forcetypeassert // the plan has made sure
+	u := dst.Addr().Interface().(encoding.TextUnmarshaler)
 	return refused(u.UnmarshalText(s))
 }
 
@@ -176,7 +176,7 @@ func (d *decoder) whole(dst reflect.Value) *Error {
 	if err := d.skip(); err != nil {
 		return err
 	}
-	u := dst.Addr().Interface().(json.Unmarshaler) //nolint:forcetypeassert // the plan has made sure
+	u := dst.Addr().Interface().(json.Unmarshaler)
 	return refused(u.UnmarshalJSON(d.in[from:d.pos]))
 }
 
