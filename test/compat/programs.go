@@ -107,9 +107,11 @@ func (w *world) environ(name, mode, home, proxy string) []string {
 	for _, v := range pass {
 		env = append(env, v+"="+w.env[v])
 	}
+	env = append(env, "REDOUBT_ATTESTATION="+w.env["REDOUBT_ATTESTATION"])
 	if mode == ownCloudMode { // of two values for one name the last counts
 		_, port, _ := strings.Cut(w.local, ":")
-		env = append(env, "REDOUBT_HSM_URL=https://"+hsmName(name)+".managedhsm.localhost:"+port, "AZURE_AUTHORITY_HOST=https://"+w.local)
+		env = append(env, "REDOUBT_HSM_URL=https://"+hsmName(name)+".managedhsm.localhost:"+port, "AZURE_AUTHORITY_HOST=https://"+w.local,
+			"REDOUBT_ATTESTATION="+w.env["REDOUBT_ATTESTATION_LOCAL"])
 	}
 	return env
 }

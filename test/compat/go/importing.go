@@ -13,6 +13,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -123,7 +124,8 @@ func keyWrapPadded(kek, payload []byte) []byte {
 	block := must(aes.NewCipher(kek))
 	n := (len(payload) + 7) / 8
 	out := make([]byte, 8+8*n)
-	copy(out, []byte{0xa6, 0x59, 0x59, 0xa6, byte(len(payload) >> 24), byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload))})
+	binary.BigEndian.PutUint32(out, 0xa65959a6)
+	binary.BigEndian.PutUint32(out[4:], uint32(len(payload)))
 	copy(out[8:], payload)
 	var b [16]byte
 	for j := range 6 {
@@ -131,10 +133,7 @@ func keyWrapPadded(kek, payload []byte) []byte {
 			copy(b[:], out[:8])
 			copy(b[8:], out[8*i:])
 			block.Encrypt(b[:], b[:])
-			t := n*j + i
-			for k := range 8 {
-				out[k] = b[k] ^ byte(uint64(t)>>(56-8*k))
-			}
+			binary.BigEndian.PutUint64(out, binary.BigEndian.Uint64(b[:8])^uint64(n*j+i))
 			copy(out[8*i:], b[8:])
 		}
 	}
