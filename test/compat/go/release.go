@@ -19,6 +19,7 @@ import (
 	"io"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -64,7 +65,7 @@ func releasePolicy() *azkeys.KeyReleasePolicy {
 func (s *session) releases() {
 	name := s.key("released")
 	made := must(s.client.CreateKey(s.ctx, name, azkeys.CreateKeyParameters{Kty: to(azkeys.KeyTypeECHSM), Curve: to(azkeys.CurveNameP256),
-		KeyOps: append(signVerify, to(azkeys.KeyOperationExport)), KeyAttributes: &azkeys.KeyAttributes{Exportable: to(true)}, ReleasePolicy: releasePolicy()}, nil)).KeyBundle
+		KeyOps: append(slices.Clone(signVerify), to(azkeys.KeyOperation("export"))), KeyAttributes: &azkeys.KeyAttributes{Exportable: to(true)}, ReleasePolicy: releasePolicy()}, nil)).KeyBundle
 	want(*made.Attributes.Exportable && made.ReleasePolicy != nil && !value(made.ReleasePolicy.Immutable), "%s: not exportable, or without its policy", name)
 	e := environment{must(rsa.GenerateKey(rand.Reader, 2048))}
 	good := e.token(s.ctx, map[string]any{"compat": "tested"})
