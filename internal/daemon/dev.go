@@ -305,14 +305,19 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ticks := time.NewTicker(tendEvery)
+	d.closers = append(d.closers, func() error { ticks.Stop(); return nil })
 	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
-		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Log: d.log})
+		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C, Log: d.log})
 	if err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.fleet.Close)
 	return nil
 }
+
+// tendEvery is how often the server looks for keys to rotate and for what is to be purged.
+const tendEvery = time.Minute
 
 // openRoots opens the place of the sealed roots below dir, and makes the passphrase that seals them when
 // there is none yet. One that has gone missing is an error: with a new one, every HSM would stay sealed.

@@ -49,6 +49,13 @@ var steps = map[string]step{
 		_, err := s.Recover(ctx, name)
 		return err
 	}, "deleted", "live"},
+	"scheduled purge": {func(s *hsmtest.Site) { deleted(s); s.Clock.Advance(28 * 24 * time.Hour) }, func(ctx context.Context, s *hsmtest.Site) error {
+		s.Tend(ctx) // says nothing: whether it was done shows
+		if _, err := s.GetDeleted(name); err == nil {
+			return errors.Join(hsm.ErrUnavailable, store.ErrFull)
+		}
+		return nil
+	}, "deleted", "none"},
 	"purge": {deleted, func(ctx context.Context, s *hsmtest.Site) error { return s.Purge(ctx, name) }, "deleted", "none"},
 }
 

@@ -81,7 +81,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but MaxKeys, MaxVersions and Log.
+// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -89,14 +89,18 @@ type Config struct {
 	OpenContainer      func(ctx context.Context, r hsm.ContainerRequest) (blob.Container, error)
 	Clock              func() time.Time
 	RestorePointMaxAge time.Duration
-	MaxKeys            int // per HSM; 0: the service's limit
-	MaxVersions        int // per key; 0: the service's limit
+	MaxKeys            int              // per HSM; 0: the service's limit
+	MaxVersions        int              // per key; 0: the service's limit
+	Ticks              <-chan time.Time // when to see to what has come due, about once a minute; nil: never (Tend)
 	Log                *slog.Logger
 }
 
 // Fleet is the set of HSMs. Methods may be called from any goroutine.
 type Fleet struct {
 	cfg Config
+
+	stop context.CancelFunc // ends the caretaker
+	work sync.WaitGroup     // the caretaker
 
 	mu      sync.RWMutex
 	byName  map[string]*member // live and soft-deleted; key is the lower-case name; guarded by mu
@@ -137,12 +141,17 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &Fleet{cfg: cfg, byName: make(map[string]*member)}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f.stop = stop
 	err := f.each(ctx, newPrefix, func(kv store.KV) error { return f.undoCreate(ctx, strings.TrimPrefix(kv.Key, newPrefix)) })
 	if err == nil {
 		err = f.each(ctx, resourcePrefix, func(kv store.KV) error { return f.adopt(ctx, kv) })
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if cfg.Ticks != nil {
+		f.work.Go(func() { f.tendOn(life, cfg.Ticks) })
 	}
 	return f, nil
 }
@@ -255,6 +264,8 @@ func (f *Fleet) Device(label string) (*hsm.HSM, Resource, error) {
 // Close closes every device and waits for what runs in them. Devices are closed with no lock held: a
 // job that ends may still ask for its HSM's resource.
 func (f *Fleet) Close() error {
+	f.stop()
+	f.work.Wait()
 	f.mu.Lock()
 	f.closing = true
 	var open []*hsm.HSM

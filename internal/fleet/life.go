@@ -335,15 +335,21 @@ func (f *Fleet) Purge(ctx context.Context, name string) error {
 	switch {
 	case r.Deletion == nil:
 		return ErrNotFound
-	case r.Purging: // begun before and not finished
-		return f.finishPurge(context.WithoutCancel(ctx), m)
-	case r.PurgeProtection && f.cfg.Clock().Unix() < r.Deletion.PurgeAt:
+	case !r.Purging && r.PurgeProtection && f.cfg.Clock().Unix() < r.Deletion.PurgeAt:
 		return fmt.Errorf("%w: the HSM can be purged from Unix time %d on", ErrPurgeProtected, r.Deletion.PurgeAt)
 	}
-	r.Purging = true
-	ctx = context.WithoutCancel(ctx) // once begun it is carried through, even if the client goes away
-	if err := f.save(ctx, m, r, mod, nil); err != nil {
-		return err
+	return f.purge(ctx, m, r, mod)
+}
+
+// purge notes that the purge has begun, unless it had, and carries it through even if ctx ends. The caller holds
+// m.mu.
+func (f *Fleet) purge(ctx context.Context, m *member, r Resource, mod store.Rev) error {
+	ctx = context.WithoutCancel(ctx)
+	if !r.Purging {
+		r.Purging = true
+		if err := f.save(ctx, m, r, mod, nil); err != nil {
+			return err
+		}
 	}
 	return f.finishPurge(ctx, m)
 }

@@ -26,7 +26,7 @@ const checkpointEvery = 1000 // lines
 // entry describes the call for the audit log.
 func (c *call) entry(err error) audit.Entry {
 	now := c.h.cfg.Clock()
-	e := audit.Entry{ID: newID(), Time: now.UTC(), Operation: c.op.String(), Result: "Success", Principal: c.who.ID, AppID: c.who.AppID,
+	e := audit.Entry{ID: newID(), Time: now.UTC(), Operation: c.name(), Result: "Success", Principal: c.who.ID, AppID: c.who.AppID,
 		UPN: c.who.UPN, CallerIP: c.who.IP, ClientInfo: c.who.Client, RequestID: c.who.RequestID, Target: string(c.scope),
 		DomainID: c.v.dev.DomainID, DurationMS: float64(now.Sub(c.started).Microseconds()) / 1000, Details: c.details}
 	if err != nil {

@@ -268,6 +268,11 @@ func (ck *checker) head(logical string, hd head) {
 	if hd.Versions < 1 { // more than the limit is no damage: it may have been lowered, or the key restored
 		ck.report("%s counts %d versions", logical, hd.Versions)
 	}
+	if p := hd.Rotation; p != nil {
+		if _, err := p.Check(); err != nil || p.Blank() {
+			ck.report("%s has a rotation policy that cannot be: %v", logical, err)
+		}
+	}
 	k := ck.key(hd.Incarnation)
 	if k.head != nil {
 		ck.report("%s and %s have the same incarnation", k.head.Meta.Name, hd.Meta.Name)

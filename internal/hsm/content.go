@@ -46,6 +46,9 @@ func (v *view) put(logical string, s stamp, record any) store.Op {
 	if err != nil {
 		panic(fmt.Sprintf("hsm: record %T does not encode: %v", record, err)) // our own plain structs
 	}
+	if hd, ok := record.(head); ok {
+		v.expect(hd.due())
+	}
 	return store.Put(v.contentKey(logical), v.root.Seal(ref(logical, s.version+1), b))
 }
 

@@ -1,10 +1,12 @@
 package hsm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"redoubt/internal/key"
 	"redoubt/internal/rbac"
@@ -16,6 +18,7 @@ import (
 // record by record, and the one after, which done recognises.
 type crashCase struct {
 	op      Operation
+	entry   string // of the audit log; empty: op's
 	prepare func(r *testHSM)
 	do      func(r *testHSM) error
 	done    func(r *testHSM) error // nil when the mutation has taken place
@@ -24,14 +27,14 @@ type crashCase struct {
 const crashAssignment = "abcdefab-0000-4000-8000-000000000001"
 
 var crashCases = map[string]crashCase{
-	"create": {OpKeyCreate, func(*testHSM) {},
+	"create": {OpKeyCreate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.CreateKey(r.t.Context(), user, "new", key.CreateParams{Spec: ecSpec}))
 		},
 		func(r *testHSM) error {
 			return second(r.Sign(r.t.Context(), user, "new", "", "ES256", make([]byte, 32)))
 		}},
-	"new version": {OpKeyCreate, func(*testHSM) {},
+	"new version": {OpKeyCreate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.CreateKey(r.t.Context(), user, "k", key.CreateParams{Spec: ecSpec}))
 		},
@@ -42,7 +45,7 @@ var crashCases = map[string]crashCase{
 			}
 			return err
 		}},
-	"update": {OpKeyUpdate, func(*testHSM) {},
+	"update": {OpKeyUpdate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.UpdateKey(r.t.Context(), user, "k", "", key.Change{Enabled: ptr(false)}))
 		},
@@ -52,13 +55,13 @@ var crashCases = map[string]crashCase{
 			}
 			return nil
 		}},
-	"delete": {OpKeyDelete, func(*testHSM) {},
+	"delete": {OpKeyDelete, "", func(*testHSM) {},
 		func(r *testHSM) error { return second(r.DeleteKey(r.t.Context(), user, "k")) },
 		func(r *testHSM) error { return second(r.GetDeletedKey(r.t.Context(), auditor, "k")) }},
-	"recover": {OpKeyRecover, func(*testHSM) {},
+	"recover": {OpKeyRecover, "", func(*testHSM) {},
 		func(r *testHSM) error { return second(r.RecoverKey(r.t.Context(), officer, "gone")) },
 		func(r *testHSM) error { return second(r.GetKey(r.t.Context(), user, "gone", "")) }},
-	"purge": {OpKeyPurge,
+	"purge": {OpKeyPurge, "",
 		func(r *testHSM) {
 			for range 40 { // so that sweeping takes several transactions
 				r.create("gone2", octSpec)
@@ -76,7 +79,7 @@ var crashCases = map[string]crashCase{
 			}
 			return nil
 		}},
-	"restore a key": {OpKeyRestore, // whose last write is the one that counts
+	"restore a key": {OpKeyRestore, "", // whose last write is the one that counts
 		func(r *testHSM) {
 			for range 40 { // so that staging takes several transactions
 				r.create("back", octSpec)
@@ -92,12 +95,43 @@ var crashCases = map[string]crashCase{
 			}
 			return second(r.Wrap(r.t.Context(), user, "back", "", "A256KW", key.CipherInput{Value: make([]byte, 16)}))
 		}},
-	"assign": {OpRoleAssignmentCreate, func(*testHSM) {},
+	"policy": {OpRotationPolicySet, "", func(*testHSM) {},
+		func(r *testHSM) error { return second(r.SetRotationPolicy(r.t.Context(), user, "k", monthly)) },
+		func(r *testHSM) error {
+			p, err := r.GetRotationPolicy(r.t.Context(), user, "k")
+			if err == nil && p.Policy == nil {
+				err = errors.New("no policy")
+			}
+			return err
+		}},
+	"rotate": {OpKeyRotate, "", func(r *testHSM) { r.policy("k", monthly) },
+		func(r *testHSM) error { return second(r.RotateKey(r.t.Context(), user, "k")) },
+		func(r *testHSM) error { return r.rotated("k", 3) }},
+	"rotation that is due": {OpKeyRotate, entryRotateIfDue,
+		func(r *testHSM) {
+			r.policy("k", monthly)
+			r.clock.advance(400 * 24 * time.Hour) // more than one rotation was missed, and one retention ended
+			r.tend()
+			r.clock.advance(31 * 24 * time.Hour)
+		},
+		(*testHSM).tendOnce,
+		func(r *testHSM) error { r.tend(); return r.rotated("k", 4) }},
+	"scheduled purge": {OpKeyPurge, "",
+		func(r *testHSM) { r.clock.advance(90 * 24 * time.Hour) },
+		(*testHSM).tendOnce,
+		func(r *testHSM) error {
+			if _, err := r.GetDeletedKey(r.t.Context(), auditor, "gone"); !errors.Is(err, key.ErrDeletedNotFound) {
+				return fmt.Errorf("not purged: %v", err)
+			}
+			r.create("gone", octSpec)
+			return nil
+		}},
+	"assign": {OpRoleAssignmentCreate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.PutAssignment(r.t.Context(), admin, rbac.ScopeRoot, crashAssignment, strangerID, rbac.CryptoUser))
 		},
 		func(r *testHSM) error { return second(r.GetKey(r.t.Context(), stranger, "k", "")) }},
-	"unassign": {OpRoleAssignmentDelete,
+	"unassign": {OpRoleAssignmentDelete, "",
 		func(r *testHSM) {
 			noErr(r.t, second(r.PutAssignment(r.t.Context(), admin, rbac.ScopeRoot, crashAssignment, strangerID, rbac.CryptoUser)))
 		},
@@ -110,14 +144,14 @@ var crashCases = map[string]crashCase{
 			}
 			return nil
 		}},
-	"define": {OpRoleDefinitionCreate, func(*testHSM) {},
+	"define": {OpRoleDefinitionCreate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.PutDefinition(r.t.Context(), admin, rbac.ScopeRoot, rbac.Definition{ID: crashAssignment, Name: "x"}))
 		},
 		func(r *testHSM) error {
 			return second(r.GetDefinition(r.t.Context(), admin, rbac.ScopeRoot, crashAssignment))
 		}},
-	"undefine": {OpRoleDefinitionDelete,
+	"undefine": {OpRoleDefinitionDelete, "",
 		func(r *testHSM) {
 			noErr(r.t, second(r.PutDefinition(r.t.Context(), admin, rbac.ScopeRoot, rbac.Definition{ID: crashAssignment, Name: "x"})))
 		},
@@ -130,7 +164,7 @@ var crashCases = map[string]crashCase{
 			}
 			return nil
 		}},
-	"setting": {OpSettingUpdate, func(*testHSM) {},
+	"setting": {OpSettingUpdate, "", func(*testHSM) {},
 		func(r *testHSM) error { return second(r.UpdateSetting(r.t.Context(), admin, SettingARMKeys, "true")) },
 		func(r *testHSM) error {
 			st, err := r.GetSetting(r.t.Context(), admin, SettingARMKeys)
@@ -201,14 +235,14 @@ func crash(t *testing.T, tc crashCase, n int, fault storetest.Fault) {
 		r.check()
 	}
 	r.stop()
-	entries := 0
+	entries, name := 0, cmp.Or(tc.entry, tc.op.String())
 	for _, e := range r.auditLog() {
-		if e.Operation == tc.op.String() && e.Result == "Success" {
+		if e.Operation == name && e.Result == "Success" {
 			entries++
 		}
 	}
 	if want := r.baseline(tc) + map[bool]int{true: 0, false: 1}[same]; entries != want {
-		t.Errorf("%s: %d entries of %s; want %d", at, entries, tc.op, want)
+		t.Errorf("%s: %d entries of %s; want %d", at, entries, name, want)
 	}
 }
 
@@ -217,7 +251,7 @@ func (r *testHSM) baseline(tc crashCase) int {
 	if tc.op == OpKeyCreate {
 		return 3
 	}
-	if tc.op == OpKeyDelete {
+	if tc.op == OpKeyDelete || tc.entry != "" {
 		return 1
 	}
 	return 0

@@ -106,27 +106,37 @@ func (h *HSM) PurgeKey(ctx context.Context, who Caller, name key.Name) (err erro
 		return err
 	}
 	defer c.end(&err)
+	return c.purge(ctx, name, func(hd *head) error {
+		if h.purgeProtected() && hd.Deletion != nil && h.now() < hd.Deletion.PurgeAt {
+			return answerf(key.ErrPurgeProtected, "purge protection is on: key %s stays recoverable until %s and can then be purged", hd.Meta.Name, time.Unix(hd.Deletion.PurgeAt, 0).UTC().Format(time.RFC3339))
+		}
+		return nil
+	})
+}
+
+// purge removes a soft-deleted key if check has nothing against it, and sweeps what is left of it.
+func (c *call) purge(ctx context.Context, name key.Name, check func(*head) error) error {
 	var hd head
-	err = c.update(ctx, func() (change, error) {
+	err := c.update(ctx, func() (change, error) {
 		var s stamp
 		var err error
 		if hd, s, err = c.v.loadDeleted(ctx, name); err != nil {
 			return change{}, err
 		}
-		if h.purgeProtected() && hd.Deletion != nil && h.now() < hd.Deletion.PurgeAt {
-			return change{}, answerf(key.ErrPurgeProtected, "purge protection is on: key %s stays recoverable until %s and can then be purged", hd.Meta.Name, time.Unix(hd.Deletion.PurgeAt, 0).UTC().Format(time.RFC3339))
+		if err := check(&hd); err != nil {
+			return change{}, err
 		}
 		return change{
 			ifs: []store.Cond{c.v.cond(deletedName(name), s)},
-			ops: []store.Op{c.v.drop(deletedName(name)), store.Put(h.sweepKeyKey(hd.Incarnation), []byte(c.v.dev.Generation))},
+			ops: []store.Op{c.v.drop(deletedName(name)), store.Put(c.h.sweepKeyKey(hd.Incarnation), []byte(c.v.dev.Generation))},
 		}, nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := h.sweepKey(context.WithoutCancel(ctx), hd.Incarnation); err != nil {
+	if err := c.h.sweepKey(context.WithoutCancel(ctx), hd.Incarnation); err != nil {
 		// Purged all the same: nothing refers to the leftovers, and the next start sweeps them.
-		h.log.WarnContext(ctx, "versions of a purged key are left to be swept", "error", err)
+		c.h.log.WarnContext(ctx, "versions of a purged key are left to be swept", "error", err)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type call struct {
 	who      Caller
 	scope    rbac.Scope
 	owner    string // object id that is admitted whatever its roles (who started a job), or empty
+	system   string // audit name of what the device does by itself, which needs no role; or empty
 	started  time.Time
 	v        view
 	admitted bool              // the guard let it pass: before that anybody may have made it
@@ -32,6 +33,7 @@ type view struct {
 	dev  device
 	rev  store.Rev
 	root *seal.Root
+	due  int64 // earliest time at which a head put for this attempt needs the caretaker; 0 for none
 }
 
 // begin is the guard: the first line of every exported operation. It admits the call if the device's
@@ -56,6 +58,25 @@ func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rb
 	return c, nil
 }
 
+// beginSystem begins what the device does by itself. No role is asked for, but the state must allow op. What is
+// not admitted is not audited: nobody has asked.
+func (h *HSM) beginSystem(ctx context.Context, op Operation, name string, scope rbac.Scope) (*call, error) {
+	c := &call{h: h, op: op, system: name, scope: scope, started: h.cfg.Clock()}
+	if err := c.admit(ctx); err != nil {
+		return nil, err
+	}
+	c.admitted = true
+	return c, nil
+}
+
+// name is what the audit log calls the operation.
+func (c *call) name() string {
+	if c.system != "" {
+		return c.system
+	}
+	return c.op.String()
+}
+
 // admit reads the device and checks state and permission.
 func (c *call) admit(ctx context.Context) error {
 	d, rev, root, err := c.h.current(ctx)
@@ -73,6 +94,12 @@ func (c *call) admit(ctx context.Context) error {
 // whoever has any role on it learns of the state first, because before activation no role can be assigned
 // that would help.
 func (c *call) permit(ctx context.Context) error {
+	if c.system != "" {
+		if !c.op.row().allowedIn(c.v.dev.State) {
+			return c.h.notAllowed(c.v.dev.State, c.op)
+		}
+		return nil
+	}
 	t, err := c.v.rolesTable(ctx)
 	if err != nil {
 		return err
@@ -139,6 +166,7 @@ func (c *call) commit(ctx context.Context, ch change) error {
 	if errors.As(err, &conflict) {
 		return err
 	}
+	c.h.agenda.note(c.v.due) // also when the outcome is unknown: looking in vain does no harm
 	if err != nil {
 		return storeError("commit "+c.op.String(), err)
 	}

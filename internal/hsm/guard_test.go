@@ -232,6 +232,13 @@ var deeds = map[Operation]func(ctx context.Context, r *testHSM, who Caller) erro
 	OpKeyUnwrap: func(ctx context.Context, r *testHSM, who Caller) error {
 		return second(r.Unwrap(ctx, who, "k", "", "A256KW", key.CipherInput{}))
 	},
+	OpKeyRotate: func(ctx context.Context, r *testHSM, who Caller) error { return second(r.RotateKey(ctx, who, "k")) },
+	OpRotationPolicyGet: func(ctx context.Context, r *testHSM, who Caller) error {
+		return second(r.GetRotationPolicy(ctx, who, "k"))
+	},
+	OpRotationPolicySet: func(ctx context.Context, r *testHSM, who Caller) error {
+		return second(r.SetRotationPolicy(ctx, who, "k", key.RotationPolicy{ExpiryTime: "P1Y"}))
+	},
 	OpRandomBytes: func(ctx context.Context, r *testHSM, who Caller) error { return second(r.RandomBytes(ctx, who, 1)) },
 	OpRoleAssignmentCreate: func(ctx context.Context, r *testHSM, who Caller) error {
 		return second(r.PutAssignment(ctx, who, rbac.ScopeRoot, newGUID(), newGUID(), rbac.CryptoServiceReleaseUser))

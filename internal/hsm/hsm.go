@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,7 @@ type HSM struct {
 	queue  chan audit.Entry // entries of operations that write nothing else
 	kick   chan struct{}    // tells the sequencer that the outbox has entries
 	denied deniedLimit
+	agenda agenda
 
 	life   context.Context // ends with Close; jobs and the sequencer run under it
 	cancel context.CancelFunc
@@ -224,7 +226,7 @@ func (h *HSM) Status(ctx context.Context) (Status, error) {
 		return Status{State: Degraded}, err
 	}
 	s := Status{State: d.State, DomainID: d.DomainID, Epoch: d.Epoch, ExchangeFingerprint: d.Exchange, Job: d.Job,
-		Warnings: d.Warnings, AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe()}
+		Warnings: slices.Concat(d.Warnings, h.agenda.warnings()), AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe()}
 	if _, err := h.rootFor(ctx, d.Root); errors.Is(err, ErrSealed) {
 		s.State = Sealed
 	}

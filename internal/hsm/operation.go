@@ -26,6 +26,9 @@ const (
 	OpKeyWrap
 	OpKeyUnwrap
 	OpRandomBytes
+	OpKeyRotate
+	OpRotationPolicyGet
+	OpRotationPolicySet
 	OpDomainDownload
 	OpDomainDownloadStatus
 	OpDomainTransferKey
@@ -87,6 +90,10 @@ var table = [operationEnd]Row{
 	OpKeyWrap:         {"KeyWrap", rbac.KeysWrap, whileActive, false, "POST /keys/{key-name}/{key-version}/wrapkey", "7.2-preview"},
 	OpKeyUnwrap:       {"KeyUnwrap", rbac.KeysUnwrap, whileActive, false, "POST /keys/{key-name}/{key-version}/unwrapkey", "7.2-preview"},
 	OpRandomBytes:     {"RandomBytesGet", rbac.RandomBytes, whileActive, false, "POST /rng", "7.3-preview"},
+
+	OpKeyRotate:         {"KeyRotate", rbac.KeysRotate, whileActive, true, "POST /keys/{key-name}/rotate", "7.3-preview"},
+	OpRotationPolicyGet: {"KeyRotationPolicyGet", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/rotationpolicy", "7.3-preview"},
+	OpRotationPolicySet: {"KeyRotationPolicySet", rbac.KeysWrite, whileActive, true, "PUT /keys/{key-name}/rotationpolicy", "7.3-preview"},
 
 	OpDomainDownload:       {"SecurityDomainBackup", rbac.DomainDownload, []State{Provisioned, Active}, true, "POST /securitydomain/download", "7.2-preview"},
 	OpDomainDownloadStatus: {"SecurityDomainBackupStatusGet", rbac.DomainDownloadRead, anyDomain, true, "GET /securitydomain/download/pending", "7.2-preview"},

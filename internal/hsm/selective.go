@@ -99,7 +99,10 @@ func (h *HSM) restoreKey(ctx context.Context, j *runningJob) (outcome, error) {
 		ops:     reveal.ops,
 		lost:    answerf(key.ErrExists, "Key %s was created by someone else while it was being restored; what they created stays", j.doc.Key),
 		audit:   details,
-		after:   func(context.Context) { release(true) },
+		after: func(context.Context) {
+			release(true)
+			h.agenda.note(h.now()) // what its policy says was not looked at
+		},
 	}, nil
 }
 

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"reflect"
 	"testing"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/hsm"
 	"redoubt/internal/key"
 	"redoubt/internal/rbac"
 )
@@ -100,6 +102,41 @@ func FuzzPaging(f *testing.F) {
 		q.URL = u
 		if again, size, err := q.paging(); err != nil || again != after || size != limit {
 			t.Errorf("%q: %q became %q, %d %v", query, after, again, size, err)
+		}
+	})
+}
+
+// FuzzRotationPolicyBody: whatever a policy carries, it is refused, or it is one that shows as it was set and that
+// setting again leaves as it is.
+func FuzzRotationPolicyBody(f *testing.F) {
+	for _, s := range []string{`{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P18M","timeBeforeExpiry":null},"action":{"type":"Rotate"}}],"attributes":{"expiryTime":"P2Y"}}`,
+		`{"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P28D"},"action":{"type":"rotate"}}],"attributes":{"expiryTime":"P1Y","created":"x"}}`, `{"lifetimeActions":[],"attributes":{}}`,
+		`{"lifetimeActions":[{"action":{"type":"Notify"}}]}`, `{"lifetimeActions":[null,{}]}`, `{"attributes":{"expiryTime":"P99999Y"}}`, `null`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		var body policyRequest
+		if azhttp.DecodeBody([]byte(in), &body) != nil {
+			return
+		}
+		p, err := body.policy().Check()
+		if err != nil {
+			return
+		}
+		if p.Blank() != (len(body.Actions) == 0 && body.Attributes.ExpiryTime == "") {
+			t.Errorf("%s: blank is %v", in, p.Blank())
+		}
+		q := &request{Request: &azhttp.Request{Request: &http.Request{Host: "h", URL: &url.URL{Path: "/keys/k/rotationpolicy"}}}}
+		shown, err := json.Marshal(q.rotationPolicy(hsm.Rotation{Name: "k", Policy: &p}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again policyRequest
+		if err := azhttp.DecodeBody(shown, &again); err != nil {
+			t.Fatal(err)
+		}
+		if back, err := again.policy().Check(); err != nil || !reflect.DeepEqual(back, p) {
+			t.Errorf("%s: %+v became %+v, %v", in, p, back, err)
 		}
 	})
 }

@@ -32,6 +32,9 @@ const (
 	sas           = `{"storageResourceUri":"` + storage + `","token":"sp=crdwl&sig=abcdefgh"}`
 )
 
+// What a client sent in the members that the service owns is not in it.
+const rotationPolicy = `{"id":"` + keys + `Rsa/rotationpolicy","lifetimeActions":[{"trigger":{"timeAfterCreate":"P18M"},"action":{"type":"Rotate"}}],"attributes":{"expiryTime":"P90D","created":1767323045,"updated":1767323045}}`
+
 var digest = b64(sha256.New().Sum(nil))
 
 // goldenStep is one request and the answer to it. A row of hsm.Table is covered by the step that names it.
@@ -62,6 +65,13 @@ func goldenSteps(download string) []goldenStep {
 		{"PATCH /keys/{key-name}/{key-version}", user, "PATCH /keys/ec/", `{"attributes":{"enabled":true}}`, 200, ecKey},
 		{"GET /keys", user, "GET /keys", "", 200, `{"value":[{"kid":"` + keys + `ec","attributes":` + attributes + `},{"kid":"` + keys + `oct","attributes":` + octAttributes + `},{"kid":"` + keys + `Rsa","attributes":` + attributes + `,"tags":{"a":"b"}}],"nextLink":null}`},
 		{"GET /keys/{key-name}/versions", user, "GET /keys/ec/versions", "", 200, `{"value":[{"kid":"` + keys + `ec/{v}","attributes":` + attributes + `}],"nextLink":null}`},
+
+		{"GET /keys/{key-name}/rotationpolicy", user, "GET /keys/RSA/rotationpolicy", "", 200, `{"id":"` + keys + `Rsa/rotationpolicy","lifetimeActions":[],"attributes":{}}`},
+		{"PUT /keys/{key-name}/rotationpolicy", user, "PUT /keys/rsa/rotationpolicy", `{"id":"x","lifetimeActions":[{"trigger":{"timeAfterCreate":"P18M","timeBeforeExpiry":null},"action":{"type":"rotate"}}],"attributes":{"expiryTime":"P90D","created":1}}`, 200, rotationPolicy},
+		{"", user, "GET /keys/rsa/rotationPolicy", "", 200, rotationPolicy},
+		{"", user, "GET /keys/rsa/rotationPolicy?api-version=7.4", "", 200, strings.Replace(rotationPolicy, "Rotate", "rotate", 1)},
+		{"POST /keys/{key-name}/rotate", user, "POST /keys/rsa/rotate", "", 200, strings.Replace(rsaKey, `"enabled":true,`, `"enabled":true,"exp":1775099045,`, 1)},
+		{"", user, "PUT /keys/rsa/rotationpolicy", `{"lifetimeActions":[],"attributes":{}}`, 200, `{"id":"` + keys + `Rsa/rotationpolicy","lifetimeActions":[],"attributes":{}}`},
 
 		{"POST /keys/{key-name}/{key-version}/sign", user, "POST /keys/ec//sign", `{"alg":"ES256","value":"` + digest + `"}`, 200, `{"kid":"` + keys + `ec/{v}","value":"{b64}"}`},
 		{"POST /keys/{key-name}/{key-version}/verify", user, "POST /keys/ec//verify", `{"alg":"ES256","digest":"` + digest + `","value":"` + b64(make([]byte, 64)) + `"}`, 200, `{"value":false}`},
