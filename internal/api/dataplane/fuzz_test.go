@@ -116,7 +116,7 @@ func FuzzRotationPolicyBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		var body policyRequest
-		if azhttp.DecodeBody([]byte(in), &body) != nil {
+		if decodeBody([]byte(in), &body) != nil {
 			return
 		}
 		p, err := body.policy().Check()
@@ -132,7 +132,7 @@ func FuzzRotationPolicyBody(f *testing.F) {
 			t.Fatal(err)
 		}
 		var again policyRequest
-		if err := azhttp.DecodeBody(shown, &again); err != nil {
+		if err := decodeBody(shown, &again); err != nil {
 			t.Fatal(err)
 		}
 		if back, err := again.policy().Check(); err != nil || !reflect.DeepEqual(back, p) {

@@ -35,7 +35,7 @@ func TestRotationPolicyRefusals(t *testing.T) {
 		action(``, "Rotate"):                                                                                 "either timeAfterCreate or timeBeforeExpiry",
 		strings.Replace(action(`"timeBeforeExpiry":"P29D"`, "rotate"), `"expiryTime":"P56D"`, "", 1):         "needs attributes.expiryTime",
 		`{"lifetimeActions":[{"action":{"type":"Rotate"}},{"action":{"type":"Notify"}}]}`:                    "has 2 entries",
-		`{"lifetimeActions":[null]}`:                                                                         "use Rotate",
+		`{"lifetimeActions":[null]}`:                                                                         "cannot be a JSON null",
 		`{"lifetimeActions":[{"trigger":{"timeAfterCreate":"` + strings.Repeat("P", 5000) + `"}}]}`:          "use Rotate",
 		`{"attributes":{"expiryTime":"` + strings.Repeat("P", 5000) + `"}}`:                                  "ISO 8601",
 		`{"lifetimeActions":[{"action":{"type":"rotate"},"trigger":{"timeAfterCreate":"P30D"}}],"attributes`: "not valid",
@@ -58,7 +58,7 @@ func TestBlankPolicyRemoves(t *testing.T) {
 	s.Active(hsmName)
 	c := as(s.Serve(), hsmtest.User)
 	c.do("POST /keys/k/create", `{"kty":"oct"}`).Want(200)
-	for _, blank := range []string{`{}`, `null`, `{"lifetimeActions":[],"attributes":{}}`, `{"lifetimeActions":null,"attributes":null}`, `{"attributes":{"expiryTime":null}}`, `{"attributes":{"expiryTime":""}}`} {
+	for _, blank := range []string{`{}`, `{"lifetimeActions":[],"attributes":{}}`, `{"lifetimeActions":null,"attributes":null}`, `{"attributes":{"expiryTime":null}}`, `{"attributes":{"expiryTime":""}}`} {
 		c.do("PUT /keys/k/rotationpolicy", `{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P30D","timeBeforeExpiry":""},"action":{"type":"ROTATE"}}]}`).Want(200)
 		same(t, c.do("PUT /keys/k/rotationpolicy", blank).Want(200), `{"id":"`+keys+`k/rotationpolicy","lifetimeActions":[],"attributes":{}}`)
 		c.do("POST /keys/k/rotate", nil).WantError(400, "BadParameter", "", "no rotation policy")
