@@ -1,4 +1,4 @@
-"""A short walk in every api-version that Managed HSM has had, and an async one."""
+"""A short walk in every api-version that Managed HSM knows, and an async one."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from azure.keyvault.keys.aio import KeyClient as AsyncKeyClient
 from azure.keyvault.keys.crypto.aio import CryptographyClient as AsyncCryptographyClient
 
 import local
-from harness import raises, same, true
+from harness import raises, refused, same, true
 from target import Target
 
 # Oldest first. The library lets its caller name any; those of its own list are among them.
 VERSIONS = (
-    "7.2-preview 7.2 7.3-preview 7.3 7.4-preview.1 7.4 7.5-preview.1 7.5 7.6-preview.1 7.6-preview.2 7.6 "
+    "7.0 7.1 7.2-preview 7.2 7.3-preview 7.3 7.4-preview.1 7.4 7.5-preview.1 7.5 7.6-preview.1 7.6-preview.2 7.6 "
     "2025-06-01-preview 2025-07-01 2026-01-01-preview 2026-03-01-preview 2026-04-01"
 ).split()
-BEFORE_MANAGED_HSM = {"2016-10-01", "7.0", "7.1"}
 
 
 def versions(hsm: Target) -> None:
-    with hsm.step("the library's own list of api-versions is walked"):
-        same({v.value for v in ApiVersion} - set(VERSIONS), BEFORE_MANAGED_HSM, "versions that Managed HSM never had")
+    with hsm.step("an api-version from before Managed HSM, and one that is none, are refused with a list of those that are"):
+        same({v.value for v in ApiVersion} - set(VERSIONS), {ApiVersion.V2016_10_01}, "versions of the library that are not walked")
+        for version in (ApiVersion.V2016_10_01, "9.9"):
+            refused(lambda v=version: hsm.speaking(v).get_key(hsm.name("none")), 400, "BadParameter", "2025-07-01", inner="InvalidApiVersionParameter")
     for i, version in enumerate(VERSIONS):
         with hsm.step(f"api-version {version}"):
             short(hsm, version, hsm.name(f"v{i}"))
@@ -44,6 +45,8 @@ def short(hsm: Target, version: str, name: str) -> None:
     if since >= VERSIONS.index("7.3-preview"):
         same(len(keys.get_random_bytes(9)), 9, "random bytes")
         same(keys.get_key_rotation_policy(name).lifetime_actions or [], [], "rotation policy")
+    else:
+        refused(lambda: keys.get_random_bytes(9), 404, "NotFound", kind=ResourceNotFoundError)
     if since >= VERSIONS.index("7.6-preview.2"):
         true(keys.get_key_attestation(name).properties.attestation, "no attestation")
     else:
