@@ -76,7 +76,12 @@ func TestGoodExchanges(t *testing.T) {
 	create.RequestBody = `{"kty":"NEW"}` // enumerations that are modelled as strings are open
 	challenge := answer("GET", "/keys/a/"+version, 401, "")
 	challenge.ResponseHeader = http.Header{"Www-Authenticate": {`Bearer authorization="https://l/t", resource="https://r"`}}
+	badToken := challenge
+	badToken.RequestHeader = http.Header{"Authorization": {"(cut)"}}
+	badToken.ResponseBody = `{"error":{"code":"Unauthorized","message":"m"}}`
 	for name, e := range map[string]exchange{
+		"bad token":       badToken,
+		"no such path":    answer("GET", "/secrets/a"+version, 404, `{}`),
 		"get":             answer("GET", "/keys/a/v"+version, 200, `{"key":{"kid":"k","n":"AQAB"},"attributes":{"enabled":true,"created":1,"days":7},"tags":{"any":"thing"},"action":"rotate"}`),
 		"without version": answer("GET", "/keys/a"+version, 200, `{"key":{}}`),
 		"empty version":   answer("GET", "/keys/a/"+version, 200, `{"key":{}}`),
@@ -132,6 +137,7 @@ func TestBadExchanges(t *testing.T) {
 		"request without body":    {create(""), "no JSON"},
 		"request lacks a member":  {create(`{}`), `"kty" is missing`},
 		"request with another":    {create(`{"kty":"EC","more":1}`), "member more"},
+		"body of a challenge":     {answer("GET", "/keys/a/v"+version, 401, `{"error":{"code":"Unauthorized","message":"m"}}`), "has the body"},
 		"bare challenge":          {answer("GET", "/keys/a/v"+version, 401, ""), "challenge"},
 	} {
 		j := open(t)
