@@ -45,6 +45,14 @@ var crashCases = map[string]crashCase{
 			}
 			return err
 		}},
+	"import": {OpKeyImport, "", func(*testHSM) {},
+		func(r *testHSM) error {
+			p := ImportParams{Material: KeyMaterial{Type: key.Oct, K: NewSecret(make([]byte, 32))}}
+			return second(r.ImportKey(r.t.Context(), user, "imported", p))
+		},
+		func(r *testHSM) error {
+			return second(r.Wrap(r.t.Context(), user, "imported", "", "A256KW", key.CipherInput{Value: make([]byte, 16)}))
+		}},
 	"update": {OpKeyUpdate, "", func(*testHSM) {},
 		func(r *testHSM) error {
 			return second(r.UpdateKey(r.t.Context(), user, "k", "", key.Change{Enabled: ptr(false)}))

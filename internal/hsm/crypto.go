@@ -21,9 +21,15 @@ type Result struct {
 // material. It costs at most two reads of the store: the head and, for an older version, its record.
 // Opened records and parsed keys come from the cache, and no lock is held when it returns.
 func (c *call) keyFor(ctx context.Context, name key.Name, version key.Version, op key.Op, alg key.Algorithm) (key.Meta, material.Key, error) {
-	var m key.Meta
-	var k material.Key
-	err := c.read(ctx, func() error {
+	m, k, err := c.usable(ctx, name, version, op)
+	c.note("algorithm", string(alg))
+	c.note("keyVersion", string(m.Version))
+	return m, k, err
+}
+
+// usable is keyFor without its notes.
+func (c *call) usable(ctx context.Context, name key.Name, version key.Version, op key.Op) (m key.Meta, k material.Key, err error) {
+	err = c.read(ctx, func() error {
 		hd, _, err := c.v.loadHead(ctx, name)
 		if err != nil {
 			return err
@@ -40,8 +46,6 @@ func (c *call) keyFor(ctx context.Context, name key.Name, version key.Version, o
 		}
 		return err
 	})
-	c.note("algorithm", string(alg))
-	c.note("keyVersion", string(m.Version))
 	return m, k, err
 }
 

@@ -208,6 +208,9 @@ var deeds = map[Operation]func(ctx context.Context, r *testHSM, who Caller) erro
 	OpKeyListDeleted: func(ctx context.Context, r *testHSM, who Caller) error { return third(r.ListDeleted(ctx, who, "", 0)) },
 	OpKeyRecover:     func(ctx context.Context, r *testHSM, who Caller) error { return second(r.RecoverKey(ctx, who, "gone")) },
 	OpKeyPurge:       func(ctx context.Context, r *testHSM, who Caller) error { return r.PurgeKey(ctx, who, "gone") },
+	OpKeyImport: func(ctx context.Context, r *testHSM, who Caller) error {
+		return second(r.ImportKey(ctx, who, "k", ImportParams{}))
+	},
 	OpKeyBackup: func(ctx context.Context, r *testHSM, who Caller) error {
 		return second(r.BackupKey(ctx, who, "k"))
 	},

@@ -17,6 +17,7 @@ const (
 	OpKeyListDeleted
 	OpKeyRecover
 	OpKeyPurge
+	OpKeyImport
 	OpKeyBackup
 	OpKeyRestore
 	OpKeySign
@@ -81,6 +82,7 @@ var table = [operationEnd]Row{
 	OpKeyListDeleted:  {"KeyListDeleted", rbac.DeletedKeysRead, whileActive, false, "GET /deletedkeys", "7.2-preview"},
 	OpKeyRecover:      {"KeyRecover", rbac.DeletedKeysRecover, whileActive, true, "POST /deletedkeys/{key-name}/recover", "7.2-preview"},
 	OpKeyPurge:        {"KeyPurge", rbac.DeletedKeysDelete, whileActive, true, "DELETE /deletedkeys/{key-name}", "7.2-preview"},
+	OpKeyImport:       {"KeyImport", rbac.KeysImport, whileActive, true, "PUT /keys/{key-name}", "7.2-preview"},
 	OpKeyBackup:       {"KeyBackup", rbac.KeysBackup, whileActive, false, "POST /keys/{key-name}/backup", "7.2-preview"},
 	OpKeyRestore:      {"KeyRestore", rbac.KeysRestore, whileActive, true, "POST /keys/restore", "7.2-preview"},
 	OpKeySign:         {"KeySign", rbac.KeysSign, whileActive, false, "POST /keys/{key-name}/{key-version}/sign", "7.2-preview"},

@@ -1,10 +1,12 @@
 package dataplane
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
 
 	"redoubt/internal/api/azhttp"
@@ -58,6 +60,41 @@ func FuzzCreateBody(f *testing.F) {
 		}
 		if again, err := key.NewSpec(p.Spec.Type, p.Spec.Bits, p.Spec.Curve, 0); err != nil || again.Type != p.Spec.Type || body.Attributes.Exportable {
 			t.Errorf("%s: %+v, %v", in, p.Spec, err)
+		}
+	})
+}
+
+// FuzzImportBody: the private parts of an import are taken out of its body, and what goes to the device is of one
+// of the kinds of key.
+func FuzzImportBody(f *testing.F) {
+	for _, s := range []string{`{"Hsm":false,"key":{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODw"}}`, `{"key":{"kty":"EC","crv":"SECP256K1","d":"AQ","x":"AQ","y":"AQ"},"tags":{"a":"b"}}`,
+		`{"key":{"kty":"RSA-HSM","key_hsm":"e30","key_ops":["import"]}}`, `{"key":{"k":"AA==","d":"A\n"}}`, `{"key":{"kty":"oct","k":"\u0041A"}}`, `{"key":null}`, `{"key":{"kty":"oct","k":"AAAA","k":"AAAA"}}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		raw := []byte(in)
+		var body keyImportParameters
+		if decodeBody(raw, &body) != nil {
+			return
+		}
+		var text struct {
+			Key struct {
+				D, K string
+			} `json:"key"`
+		}
+		_ = json.Unmarshal([]byte(in), &text)
+		for _, s := range []string{text.Key.D, text.Key.K} {
+			if len(s) >= 16 && strings.Count(in, s) == 1 && bytes.Contains(raw, []byte(s)) {
+				t.Errorf("%s: %q is still in the body", in, s)
+			}
+		}
+		p, err := body.params()
+		body.Key.wipe()
+		if err != nil {
+			return
+		}
+		if m := p.Material; m.Type != key.RSA && m.Type != key.EC && m.Type != key.Oct || m.Curve == "SECP256K1" {
+			t.Errorf("%s: %s %s", in, m.Type, m.Curve)
 		}
 	})
 }

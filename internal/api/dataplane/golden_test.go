@@ -22,6 +22,7 @@ const (
 	deletion      = `,"recoveryId":"https://` + host + `/deletedkeys/ec","deletedDate":1767323045,"scheduledPurgeDate":1769742245}`
 	setting       = `{"name":"AllowKeyManagementOperationsThroughARM","value":"false","type":"boolean"}`
 	allowed       = `,{"name":"AllowRSA15","value":"true","type":"boolean"},{"name":"AllowRSAOAEPSHA1","value":"true","type":"boolean"},{"name":"AllowAESCBC","value":"true","type":"boolean"}`
+	importEC      = `{"Hsm":true,"key":{"kty":"EC","crv":"P-256","key_ops":["sign","verify"],"d":"AQ","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"},"attributes":{"enabled":true}}`
 	guid          = "0a0a0a0a-1b1b-4c1c-8d1d-2e2e2e2e2e2e"
 	assignments   = "/providers/Microsoft.Authorization/roleAssignments"
 	definitions   = "/providers/Microsoft.Authorization/roleDefinitions"
@@ -80,6 +81,7 @@ func goldenSteps(download string) []goldenStep {
 		{"POST /keys/{key-name}/{key-version}/wrapkey", user, "POST /keys/Rsa/wrapKey", `{"alg":"RSA-OAEP-256","value":"` + digest + `"}`, 200, `{"kid":"` + keys + `Rsa/{v}","value":"{b64}"}`},
 		{"POST /rng", user, "POST /rng", `{"count":16}`, 200, `{"value":"{b64}"}`},
 
+		{"PUT /keys/{key-name}", user, "PUT /keys/ec", importEC, 200, ecKey},
 		{"POST /keys/{key-name}/backup", user, "POST /keys/ec/backup", "", 200, `{"value":"{b64}"}`},
 		{"DELETE /keys/{key-name}", user, "DELETE /keys/EC", "", 200, strings.TrimSuffix(ecKey, "}") + deletion},
 		{"GET /deletedkeys/{key-name}", officer, "GET /deletedKeys/ec", "", 200, strings.TrimSuffix(ecKey, "}") + deletion},

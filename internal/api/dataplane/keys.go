@@ -46,20 +46,36 @@ type keyAttributes struct {
 	Exportable bool   `json:"exportable"`
 }
 
-type keyCreateParameters struct {
-	Kty            string            `json:"kty"`
-	KeySize        int               `json:"key_size"`
-	PublicExponent int               `json:"public_exponent"`
-	KeyOps         []string          `json:"key_ops"`
-	Attributes     keyAttributes     `json:"attributes"`
-	Tags           map[string]string `json:"tags"`
-	Crv            string            `json:"crv"`
+// newKeyParameters is what creating and importing have in common.
+type newKeyParameters struct {
+	Attributes keyAttributes     `json:"attributes"`
+	Tags       map[string]string `json:"tags"`
 }
 
-func (p keyCreateParameters) params() (key.CreateParams, error) {
+func (p newKeyParameters) params(ops []string) (key.CreateParams, error) {
 	if p.Attributes.Exportable {
 		return key.CreateParams{}, azhttp.Bad("Exportable keys must have release policy")
 	}
+	out := key.CreateParams{Ops: ops, Enabled: p.Attributes.Enabled, Tags: p.Tags}
+	if p.Attributes.NotBefore != nil {
+		out.NotBefore = *p.Attributes.NotBefore
+	}
+	if p.Attributes.Expires != nil {
+		out.Expires = *p.Attributes.Expires
+	}
+	return out, nil
+}
+
+type keyCreateParameters struct {
+	newKeyParameters
+	Kty            string   `json:"kty"`
+	KeySize        int      `json:"key_size"`
+	PublicExponent int      `json:"public_exponent"`
+	KeyOps         []string `json:"key_ops"`
+	Crv            string   `json:"crv"`
+}
+
+func (p keyCreateParameters) params() (key.CreateParams, error) {
 	t, err := key.ParseType(p.Kty)
 	if err != nil {
 		return key.CreateParams{}, err
@@ -68,14 +84,9 @@ func (p keyCreateParameters) params() (key.CreateParams, error) {
 	if err != nil {
 		return key.CreateParams{}, err
 	}
-	out := key.CreateParams{Spec: spec, Ops: p.KeyOps, Enabled: p.Attributes.Enabled, Tags: p.Tags}
-	if p.Attributes.NotBefore != nil {
-		out.NotBefore = *p.Attributes.NotBefore
-	}
-	if p.Attributes.Expires != nil {
-		out.Expires = *p.Attributes.Expires
-	}
-	return out, nil
+	out, err := p.newKeyParameters.params(p.KeyOps)
+	out.Spec = spec
+	return out, err
 }
 
 func createKey(q *request) (azhttp.Reply, error) {
