@@ -56,11 +56,10 @@ func (w *world) runProgram(ctx context.Context, name, mode, verb string) (steps 
 	if err != nil {
 		return 0, err
 	}
-	defer log.Close()
 	c.Stdout, c.Stderr = log, log
 	ended := c.Run()
 	said, err := os.ReadFile(log.Name())
-	if err != nil {
+	if err = errors.Join(err, log.Close()); err != nil {
 		return 0, err
 	}
 	if w.verbose {

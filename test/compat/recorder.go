@@ -141,12 +141,12 @@ func (r *recorder) connect(c net.Conn) error {
 
 // pipe passes a connection on to the dev cloud's proxy.
 func (r *recorder) pipe(c net.Conn, rest io.Reader, target string) error {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	up, err := net.Dial("tcp", r.proxy)
 	if err != nil {
 		return err
 	}
-	defer up.Close()
+	defer func() { _ = up.Close() }()
 	if !r.keep(up) {
 		return net.ErrClosed
 	}
