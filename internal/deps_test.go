@@ -24,6 +24,7 @@ blob:
 unlock: secret durable
 securitydomain/shamir:
 material: secret key
+keypool: key material
 seal: secret
 securitydomain: secret securitydomain/shamir
 rbac: key

@@ -23,6 +23,7 @@ import (
 	"redoubt/internal/cloud"
 	"redoubt/internal/durable"
 	"redoubt/internal/fleet"
+	"redoubt/internal/keypool"
 	"redoubt/internal/rbac"
 	"redoubt/internal/store"
 	"redoubt/internal/store/bolt"
@@ -46,7 +47,9 @@ type DevConfig struct {
 	RestorePointMaxAge time.Duration
 	MaxKeys            int // keys an HSM can have; 0: the service's 5,000
 	MaxVersions        int // versions a key can have; 0: the service's 100
-	Log                *slog.Logger
+	// ReadyKeys keeps a few RSA keys ready from the first one on, for the next who creates one.
+	ReadyKeys bool
+	Log       *slog.Logger
 
 	testOnlyHeaderTime time.Duration // in the place of headerTime
 }
@@ -64,6 +67,7 @@ type Dev struct {
 	cloud   *cloud.Cloud
 	issuer  *identity.Issuer
 	fleet   *fleet.Fleet
+	pool    *keypool.Pool
 
 	tlsAddr   net.Addr
 	proxyAddr net.Addr
@@ -307,8 +311,14 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	}
 	ticks := time.NewTicker(tendEvery)
 	d.closers = append(d.closers, func() error { ticks.Stop(); return nil })
+	var o keypool.Options
+	if d.cfg.ReadyKeys {
+		o.Stock = keypool.Stock()
+	}
+	d.pool = keypool.New(o)
+	d.closers = append(d.closers, d.pool.Close) // after the fleet
 	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
-		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C, Log: d.log})
+		OpenContainer: d.openContainer, MakeKey: d.pool.Generate, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C, Log: d.log})
 	if err != nil {
 		return err
 	}

@@ -232,3 +232,23 @@ func TestCheckCommand(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }
+
+// TestKeysComeFromThePool: RSA keys of every HSM are made in the one pool of the process, with a stock or
+// without.
+func TestKeysComeFromThePool(t *testing.T) {
+	t.Parallel()
+	for _, ready := range []bool{false, true} {
+		s := start(t, DevConfig{ReadyKeys: ready})
+		h := s.create("pooled")
+		s.activate(h)
+		must[client.Key](t)(h.CreateKey(t.Context(), "k", client.CreateKey{Kty: "RSA-HSM", Size: 2048}))
+		if err := s.pool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.CreateKey(t.Context(), "k", client.CreateKey{Kty: "RSA-HSM", Size: 2048}); err == nil {
+			t.Errorf("ready %v: an RSA key was made outside the pool", ready)
+		}
+		must[client.Key](t)(h.CreateKey(t.Context(), "ec", client.CreateKey{Kty: "EC-HSM", Crv: "P-256K"}))
+		s.stop()
+	}
+}

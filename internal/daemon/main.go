@@ -69,6 +69,7 @@ Nothing dials outward. This is for development and rehearsal: its secrets lie in
 	f.DurationVar(&cfg.RestorePointMaxAge, "restore-point-max-age", 30*time.Minute, "how old the HSM's own backup may be for a full restore; 0: any since activation")
 	f.IntVar(&cfg.MaxKeys, "max-keys", 0, "keys an HSM can have, soft-deleted ones included; 0: the service's 5,000")
 	f.IntVar(&cfg.MaxVersions, "max-versions", 0, "versions a key can have; 0: the service's 100")
+	f.BoolVar(&cfg.ReadyKeys, "ready-keys", true, "keep a few RSA keys ready, from the first one of a size on: 4 of 2048 bits, 2 of 3072, 1 of 4096")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log every request's failure and refused connections")
 	_ = c.MarkFlagRequired("data") // cannot fail: the flag exists
 	return c

@@ -20,7 +20,7 @@ import (
 )
 
 // What can be checked outside any HSM, with nothing but the public key that was written down before the
-// disaster and Go's own cryptography, or for P-256K, which that does not have, the library of decision 10.
+// disaster and Go's own cryptography, or for P-256K, which that does not have, the library of decision 15.
 
 // publicKey is the public key of a JWK, or nil for a key that has none.
 func publicKey(k client.JWK) (crypto.PublicKey, error) {

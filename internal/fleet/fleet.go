@@ -87,6 +87,7 @@ type Config struct {
 	Roots              *unlock.Roots
 	OpenAudit          func(hsmID string) (*audit.Log, error)
 	OpenContainer      func(ctx context.Context, r hsm.ContainerRequest) (blob.Container, error)
+	MakeKey            hsm.KeyMaker // nil: each HSM makes its keys by itself
 	Clock              func() time.Time
 	RestorePointMaxAge time.Duration
 	MaxKeys            int              // per HSM; 0: the service's limit
@@ -216,7 +217,7 @@ func (f *Fleet) open(ctx context.Context, m *member) {
 
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
-	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, Clock: f.cfg.Clock,
+	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, MakeKey: f.cfg.MakeKey, Clock: f.cfg.Clock,
 		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Log: f.cfg.Log,
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
 		Identities:     func() []string { return f.current(name).Identities }}

@@ -26,13 +26,15 @@ import (
 
 	"redoubt/internal/audit"
 	"redoubt/internal/blob"
+	"redoubt/internal/key"
+	"redoubt/internal/material"
 	"redoubt/internal/rbac"
 	"redoubt/internal/seal"
 	"redoubt/internal/store"
 	"redoubt/internal/unlock"
 )
 
-// Config is what a device needs from outside. All fields but Identities, PurgeProtected and Log are required.
+// Config is what a device needs from outside. All fields but MakeKey, Identities, PurgeProtected and Log are required.
 type Config struct {
 	ID    string // UUID of this HSM, lower-case; never reused
 	Name  string // resource name in its original letter case, for messages and folder names
@@ -41,7 +43,9 @@ type Config struct {
 	Audit *audit.Log
 	// OpenContainer opens the storage that a backup or restore names. It does not touch the network.
 	OpenContainer func(ctx context.Context, r ContainerRequest) (blob.Container, error)
-	Clock         func() time.Time
+	// MakeKey makes fresh material, in the place of material.Generate: where all HSMs of a process take turns.
+	MakeKey KeyMaker
+	Clock   func() time.Time
 	// RestorePointMaxAge is how old the newest backup may be for a full restore; 0 means any since activation.
 	RestorePointMaxAge time.Duration
 	RetentionDays      int // soft-delete retention of keys, days
@@ -51,6 +55,10 @@ type Config struct {
 	Identities         func() []string // resource ids of the user-assigned identities attached now
 	Log                *slog.Logger
 }
+
+// KeyMaker draws material of a spec that nobody else gets. It may wait until ctx ends, and is called by many
+// goroutines at once.
+type KeyMaker func(ctx context.Context, spec key.Spec) (material.Key, error)
 
 // ContainerRequest names the storage of a job. SAS is a function so that the credential is not printed
 // with the struct; nil when Identities are to be used.

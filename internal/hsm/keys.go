@@ -93,11 +93,20 @@ func (h *HSM) CreateKey(ctx context.Context, who Caller, name key.Name, p key.Cr
 	if err != nil {
 		return Bundle{}, err
 	}
-	hd, err := c.addVersion(ctx, &creation{meta: m, source: func() (material.Key, error) { return material.Generate(m.Spec) }})
+	hd, err := c.addVersion(ctx, &creation{meta: m, source: func() (material.Key, error) { return h.makeKey(ctx, m.Spec) }})
 	if err != nil {
 		return Bundle{}, err
 	}
 	return h.bundle(hd.Meta, nil), nil
+}
+
+// makeKey draws fresh material. Callers hold no lock and are in no transaction: an RSA key takes its time, or has
+// to wait for its turn.
+func (h *HSM) makeKey(ctx context.Context, spec key.Spec) (material.Key, error) {
+	if h.cfg.MakeKey == nil {
+		return material.Generate(spec)
+	}
+	return h.cfg.MakeKey(ctx, spec)
 }
 
 // addVersion writes a new version of a key, and the key itself when the name is free, in one transaction.

@@ -61,11 +61,10 @@ func TestCreateKeyDefaults(t *testing.T) {
 		ops       []key.Op
 		public    func(key.Public) bool
 	}{
-		"rsa":   {rsaSpec, key.Spec{Type: key.RSA, Bits: 2048, Exponent: 65537}, key.DefaultOps(key.RSA), func(p key.Public) bool { return len(p.N) == 256 && bytes.Equal(p.E, []byte{1, 0, 1}) }},
-		"ec":    {ecSpec, key.Spec{Type: key.EC, Curve: key.P256}, key.DefaultOps(key.EC), func(p key.Public) bool { return len(p.X) == 32 && len(p.Y) == 32 }},
-		"p256k": {key.Spec{Type: key.EC, Curve: key.P256K}, key.Spec{Type: key.EC, Curve: key.P256K}, key.DefaultOps(key.EC), func(p key.Public) bool { return len(p.X) == 32 && len(p.Y) == 32 }},
-		"521":   {key.Spec{Type: key.EC, Curve: key.P521}, key.Spec{Type: key.EC, Curve: key.P521}, key.DefaultOps(key.EC), func(p key.Public) bool { return len(p.X) == 66 && len(p.Y) == 66 }},
-		"oct":   {octSpec, key.Spec{Type: key.Oct, Bits: 256}, key.DefaultOps(key.Oct), func(p key.Public) bool { return p.N == nil && p.X == nil }},
+		"rsa": {rsaSpec, key.Spec{Type: key.RSA, Bits: 2048, Exponent: 65537}, key.DefaultOps(key.RSA), func(p key.Public) bool { return len(p.N) == 256 && bytes.Equal(p.E, []byte{1, 0, 1}) }},
+		"ec":  {ecSpec, key.Spec{Type: key.EC, Curve: key.P256}, key.DefaultOps(key.EC), func(p key.Public) bool { return len(p.X) == 32 && len(p.Y) == 32 }},
+		"521": {key.Spec{Type: key.EC, Curve: key.P521}, key.Spec{Type: key.EC, Curve: key.P521}, key.DefaultOps(key.EC), func(p key.Public) bool { return len(p.X) == 66 && len(p.Y) == 66 }},
+		"oct": {octSpec, key.Spec{Type: key.Oct, Bits: 256}, key.DefaultOps(key.Oct), func(p key.Public) bool { return p.N == nil && p.X == nil }},
 	} {
 		b := r.create(name, tc.ask)
 		m := b.Meta

@@ -53,7 +53,7 @@ func (c *call) rotate(ctx context.Context, name key.Name, check func(*head) erro
 		next, err := c.addVersion(ctx, &creation{
 			meta: key.Meta{Name: before.Meta.Name, Version: key.NewVersion(), Spec: spec, Attributes: key.Attributes{Created: now, Updated: now}},
 			source: func() (material.Key, error) {
-				return material.Generate(spec)
+				return c.h.makeKey(ctx, spec)
 			},
 			inherit: func(before, next *head) error {
 				if before == nil { // deleted meanwhile

@@ -8,7 +8,7 @@ import (
 )
 
 // k256 is a private key on secp256k1 and the only place that knows which library computes with it
-// (docs/decisions/0010-p256k.md): everything that touches the private scalar or the nonce is constant time
+// (docs/decisions/0015-p256k.md): everything that touches the private scalar or the nonce is constant time
 // there. Nonces are hedged: drawn from the key, the digest and 32 random bytes, so that neither a broken
 // random generator nor a fault in a repeated signature gives the key away.
 type k256 struct{ priv *secec.PrivateKey }
