@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) key() *cobra.Command {
-	return group("key", "Keys of an HSM", a.keyCreate(), a.keyShow(), a.keyList(), a.keyListVersions())
+	return group("key", "Keys of an HSM", a.keyCreate(), a.keyShow(), a.keyList(), a.keyListVersions(), a.keyRotate(), a.rotationPolicy())
 }
 
 var keyColumns = []string{"name", "kid", "attributes.enabled", "attributes.created"}

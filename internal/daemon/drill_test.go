@@ -110,7 +110,7 @@ func TestDrillNoticesTampering(t *testing.T) {
 		bad    []string
 		says   []string
 	}{
-		{"a tag is gone", removeTag, []string{"inventory-identical"}, []string{"changed: key/" + tagged, `tags.changed was "yes", is gone`}},
+		{"a tag and a policy are gone", removeTag, []string{"inventory-identical"}, []string{"changed: key/" + tagged, `tags.changed was "yes", is gone`, "changed: key/" + tagged + "/rotationpolicy"}},
 		{"a role assignment is gone", removeAssignment, []string{"inventory-identical", "roles-enforced"}, []string{"missing: roleassignment/", "the service principal could not sign with its key"}},
 		{"a key is another", swapKey, []string{"inventory-identical", "old-signatures-verify", "old-public-keys-hold"},
 			[]string{"missing: key/" + tagged, "added: key/" + tagged, "does not verify an old ES384 signature"}},
@@ -139,7 +139,7 @@ func TestDrillNoticesTampering(t *testing.T) {
 	}
 }
 
-const tagged = "drill-p384-00004" // a key of the drill's plan that has tags
+const tagged = "drill-p384-00004" // a key of the drill's plan that has tags and a rotation policy
 
 func removeTag(ctx context.Context, h *client.HSM) error {
 	k, err := h.GetKey(ctx, tagged, "")
@@ -147,7 +147,10 @@ func removeTag(ctx context.Context, h *client.HSM) error {
 		return err
 	}
 	delete(k.Tags, "changed")
-	_, err = h.UpdateKey(ctx, tagged, "", client.UpdateKey{Tags: k.Tags})
+	if _, err = h.UpdateKey(ctx, tagged, "", client.UpdateKey{Tags: k.Tags}); err != nil {
+		return err
+	}
+	_, err = h.SetRotationPolicy(ctx, tagged, client.RotationPolicy{})
 	return err
 }
 

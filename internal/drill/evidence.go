@@ -25,6 +25,8 @@ type record struct {
 	Spec     key.Spec        `json:"spec"`
 	Fate     fate            `json:"fate,omitempty"`
 	Versions []versionRecord `json:"versions"`
+
+	Policy client.RotationPolicy `json:"policy"` // without an id when the key has none
 }
 
 // versionRecord is the evidence of one version.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"redoubt/internal/client"
+	"redoubt/internal/key"
 )
 
 const evidenceFile, sourceInventory, rebuiltInventory = "evidence.jsonl", "inventory-source.jsonl", "inventory-rebuilt.jsonl"
@@ -72,10 +73,10 @@ func (d *drill) makeKeys(ctx context.Context, s *step) error {
 // settingName is the setting that the drill changes; all there are are in the inventory.
 const settingName = "AllowKeyManagementOperationsThroughARM"
 
-func (d *drill) makeKey(ctx context.Context, s *step, p keyPlan) (record, error) {
-	r := record{Name: p.name, Spec: p.spec, Fate: p.fate}
+func (d *drill) makeKey(ctx context.Context, s *step, p keyPlan) (r record, err error) {
+	r = record{Name: p.name, Spec: p.spec, Fate: p.fate}
 	for n := range p.versions {
-		k, err := d.source.CreateKey(ctx, p.name, p.request(n))
+		k, err := d.makeVersion(ctx, p, n)
 		if err != nil {
 			return r, err
 		}
@@ -95,7 +96,34 @@ func (d *drill) makeKey(ctx context.Context, s *step, p keyPlan) (record, error)
 			return r, err
 		}
 	}
+	if p.ruled {
+		if r.Policy, err = d.source.RotationPolicy(ctx, p.name); err != nil {
+			return r, err
+		}
+	}
 	return r, d.befall(ctx, p)
+}
+
+// makeVersion makes version n of a key: the first as asked, with the key's rotation policy behind it, the
+// others of a key with such a policy by rotating.
+func (d *drill) makeVersion(ctx context.Context, p keyPlan, n int) (client.Key, error) {
+	if n > 0 && p.ruled {
+		return d.source.RotateKey(ctx, p.name)
+	}
+	k, err := d.source.CreateKey(ctx, p.name, p.request(n))
+	if err == nil && p.ruled {
+		_, err = d.source.SetRotationPolicy(ctx, p.name, p.policy())
+	}
+	return k, err
+}
+
+// policy is the rotation policy of a key, under which nothing falls due while a drill lasts.
+func (p keyPlan) policy() client.RotationPolicy {
+	rotate := client.LifetimeAction{Action: client.LifetimeType{Type: key.ActionRotate}, Trigger: client.LifetimeTrigger{AfterCreate: "P18M"}}
+	if p.fate == fateNone && p.index%8 == 4 {
+		rotate.Trigger = client.LifetimeTrigger{BeforeExpiry: "P1M"}
+	}
+	return client.RotationPolicy{Actions: []client.LifetimeAction{rotate}, Attributes: client.RotationPolicyAttributes{ExpiryTime: "P2Y"}}
 }
 
 // request is the body that makes version n of a key.

@@ -19,7 +19,7 @@ import (
 // their names.
 
 // entry is one line of an inventory. Ids are: deletedkey/NAME, key/NAME/VERSION, key/NAME/current,
-// roleassignment/GUID, roledefinition/GUID, setting/NAME.
+// key/NAME/rotationpolicy, roleassignment/GUID, roledefinition/GUID, setting/NAME.
 type entry struct {
 	ID    string          `json:"id"`
 	Value json.RawMessage `json:"value"`
@@ -152,7 +152,7 @@ func (in *inventory) deletedKeys(ctx context.Context, items []client.KeyItem) er
 
 // seenKey is one live key: all its versions as entries, and the role assignments made on it.
 type seenKey struct {
-	versions    []entry
+	versions    []entry // and its rotation policy
 	assignments []client.RoleAssignment
 }
 
@@ -198,6 +198,15 @@ func (in *inventory) see(ctx context.Context, name string) (k seenKey, err error
 	}
 	// The current version stands there twice: the HSM keeps it apart, and both must be right.
 	e, err := canonical(in.h.URL(), "key/"+name+"/current", current)
+	if err != nil {
+		return k, err
+	}
+	k.versions = append(k.versions, e)
+	policy, err := in.h.RotationPolicy(ctx, name)
+	if err != nil {
+		return k, err
+	}
+	e, err = canonical(in.h.URL(), "key/"+name+"/rotationpolicy", policy)
 	k.versions = append(k.versions, e)
 	slices.SortFunc(k.versions, func(a, b entry) int { return strings.Compare(a.ID, b.ID) })
 	return k, err

@@ -43,6 +43,7 @@ type keyPlan struct {
 	dated    bool // has nbf and exp
 	tagged   bool
 	changed  bool // attributes and tags are changed after creation
+	ruled    bool // has a rotation policy, which makes its later versions
 }
 
 // kinds is one of each kind of key, in the order in which a plan begins.
@@ -82,7 +83,7 @@ func newPlan(keys int, mix string) ([]keyPlan, error) {
 
 func plannedKey(i int, s key.Spec) keyPlan {
 	p := keyPlan{index: i, name: fmt.Sprintf("drill-%s-%05d", short(s), i), spec: s, versions: 1,
-		sample: i < len(kinds), dated: i%5 == 1, tagged: i%3 != 0, changed: i%9 == 4}
+		sample: i < len(kinds), dated: i%5 == 1, tagged: i%3 != 0, changed: i%9 == 4, ruled: i%4 == 0}
 	cheap := s.Type != key.RSA
 	switch {
 	case i%6 == 2 && cheap:
@@ -146,6 +147,16 @@ func byCost(plan []keyPlan) []keyPlan {
 func versionsOf(plan []keyPlan) (n int) {
 	for _, p := range plan {
 		n += p.versions
+	}
+	return n
+}
+
+// rotationsOf counts the versions that are made by rotating.
+func rotationsOf(plan []keyPlan) (n int) {
+	for _, p := range plan {
+		if p.ruled {
+			n += p.versions - 1
+		}
 	}
 	return n
 }

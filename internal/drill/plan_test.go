@@ -30,6 +30,9 @@ func TestPlanCoversEverything(t *testing.T) {
 					}
 				}
 			}
+			if rotationsOf(plan) == 0 {
+				t.Errorf("%d keys, %s: nothing is rotated", n, mix)
+			}
 			if len(specs) != len(kinds) || len(fates) != 4 || len(names) != n || !several {
 				t.Errorf("%d keys, %s: %d specs, fates %v, %d names, several versions %v", n, mix, len(specs), fates, len(names), several)
 			}

@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -119,6 +120,13 @@ func (d *drill) proveDeleted(ctx context.Context, s *step) error {
 func (d *drill) recoverKey(ctx context.Context, r record) error {
 	if _, err := d.rebuilt.RecoverKey(ctx, r.Name); err != nil {
 		return err
+	}
+	policy, err := d.rebuilt.RotationPolicy(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	if r.Policy.ID != "" && (policy.Attributes != r.Policy.Attributes || !slices.Equal(policy.Actions, r.Policy.Actions)) {
+		return fmt.Errorf("its rotation policy came back as %+v", policy)
 	}
 	items, err := d.rebuilt.ListKeyVersions(ctx, r.Name)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 func (d *drill) proveAudit(s *step) error {
 	t := d.proofs.of(proofAudit)
 	source := []expected{
-		{"making every key", "KeyCreate", "Success", nil, d.report.Keys.Versions},
+		{"making every key", "KeyCreate", "Success", nil, d.report.Keys.Versions - rotationsOf(d.plan)},
+		{"rotating keys", "KeyRotate", "Success", nil, rotationsOf(d.plan)},
 		{"the download of the security domain", "SecurityDomainBackup", "Success", map[string]string{"domain": d.report.DomainID}, 1},
 		{"the end of the backup", "BackupEnded", "Success", nil, 1},
 		{"refused requests", "", "Denied", nil, 1},
