@@ -51,7 +51,7 @@ func (s *Site) Serve() *Web {
 			return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: Control, Login: Login, Graph: "https://graph.microsoft.com/", TenantID: s.Account.Tenant.ID,
 				DeviceSuffix: "managedhsm.azure.net", StorageSuffix: "core.windows.net"}
 		}})
-	devices := dataplane.New(dataplane.Config{Fleet: s.Fleet, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: slog.New(slog.DiscardHandler)})
+	devices := s.DataPlane()
 	w := &Web{Site: s, client: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	w.server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		azhttp.LimitBody(rw, r)
@@ -66,6 +66,12 @@ func (s *Site) Serve() *Web {
 		w.server.Close()
 	})
 	return w
+}
+
+// DataPlane is the data plane's handler alone, for tests that need no connection.
+func (s *Site) DataPlane() http.Handler {
+	s.T.Helper()
+	return dataplane.New(dataplane.Config{Fleet: s.Fleet, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: slog.New(slog.DiscardHandler)})
 }
 
 func (s *Site) verifier(audience string) *authn.Verifier {
