@@ -6,15 +6,14 @@
 package azhttp
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
+	"time"
 )
 
 // Request is one request on its way to a handler.
@@ -24,9 +23,13 @@ type Request struct {
 	ID   string   // x-ms-request-id
 	Path []string // non-empty path segments, unescaped one by one
 
+	start    time.Time
 	params   []param
+	body     *buffer   // what ReadBody returned lies in it
+	headers  int       // how many of singles are taken
 	segments [8]string // what Path lies in, unless it is longer
 	values   [4]param  // likewise params
+	singles  [8]string // likewise header values, see SetHeader
 }
 
 // param is the value of a {name} in the pattern of a route.
@@ -70,7 +73,7 @@ func Accepted(body any, header, location string) (Reply, error) {
 
 // NewRequest gives r its id and splits its path.
 func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
-	rq := &Request{Request: r, W: w, ID: NewGUID()}
+	rq := &Request{Request: r, W: w, ID: NewGUID(), start: time.Now()}
 	rq.Path, rq.params = rq.segments[:0], rq.values[:0]
 	for seg := range strings.SplitSeq(r.URL.EscapedPath(), "/") {
 		if seg == "" {
@@ -90,19 +93,19 @@ func NewRequest(w http.ResponseWriter, r *http.Request) (*Request, error) {
 const MaxBody = 1 << 20
 
 // ReadBody reads the whole body, of at most MaxBody bytes. How long that may take is the front's matter (Pace).
+// What it returns is good until the answer is sent, and is wiped then.
 func (rq *Request) ReadBody() ([]byte, error) { return rq.ReadBodyUpTo(MaxBody) }
-
-// oneRead is the size up to which room for a body is made at once: so no copies of its beginning are left
-// behind, which matters where a body holds a key.
-const oneRead = 64 << 10
 
 // ReadBodyUpTo is ReadBody with a limit of its own.
 func (rq *Request) ReadBodyUpTo(limit int64) ([]byte, error) {
-	var buf bytes.Buffer
-	if n := rq.ContentLength; n > 0 && n <= oneRead {
-		buf.Grow(int(n) + bytes.MinRead) // ReadFrom looks for the end behind it
+	body := rq.Body
+	if n := rq.ContentLength; n < 0 || n > limit {
+		body = http.MaxBytesReader(rq.W, body, limit) // else the server reads no more than n
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(rq.W, rq.Body, limit))
+	if rq.body == nil {
+		rq.body = newBuffer()
+	}
+	err := rq.body.readAll(body, rq.ContentLength)
 	var big *http.MaxBytesError
 	switch {
 	case errors.As(err, &big):
@@ -112,7 +115,7 @@ func (rq *Request) ReadBodyUpTo(limit int64) ([]byte, error) {
 	case err != nil:
 		return nil, Bad("The request body could not be read: it ended early.")
 	}
-	return buf.Bytes(), nil
+	return rq.body.b, nil
 }
 
 // Decode reads a JSON body into v. Unknown members are ignored, as the service does: clients send
@@ -148,49 +151,6 @@ func jsonReason(err error) string {
 		return fmt.Sprintf("member %q cannot be a JSON %s.", typ.Field, typ.Value)
 	}
 	return err.Error() + "."
-}
-
-// fixed headers of every answer (rest-api 1.0).
-func (rq *Request) fixedHeaders() {
-	h := rq.W.Header()
-	h.Set("x-ms-request-id", rq.ID)
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-	h.Set("X-Frame-Options", "SAMEORIGIN")
-	h.Set("Content-Security-Policy", "default-src 'self'")
-	if id := rq.Header.Get("x-ms-client-request-id"); id != "" && len(id) <= 128 {
-		h.Set("x-ms-client-request-id", id)
-	}
-}
-
-// Send writes a reply.
-func (rq *Request) Send(rp Reply) {
-	rq.fixedHeaders()
-	h := rq.W.Header()
-	for k, v := range rp.Header {
-		h[http.CanonicalHeaderKey(k)] = v
-	}
-	status := rp.Status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	if rp.Body == nil {
-		h.Set("Content-Length", "0")
-		if status == http.StatusNoContent {
-			h.Del("Content-Length")
-		}
-		rq.W.WriteHeader(status)
-		return
-	}
-	b, err := json.Marshal(rp.Body)
-	if err != nil { // our own wire structs: a programming error, but never a half-written answer
-		status, b = http.StatusInternalServerError, []byte(`{"error":{"code":"InternalServerError","message":"An internal error occurred."}}`)
-	}
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(b)))
-	rq.W.WriteHeader(status)
-	_, _ = rq.W.Write(b) // the client has gone when this fails
 }
 
 type errorBody struct {

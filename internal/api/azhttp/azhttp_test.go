@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"redoubt/internal/hsm"
 )
@@ -156,7 +157,7 @@ func TestBodyCap(t *testing.T) {
 // TestBodyUpTo: a route's own limit, with and without a length told beforehand.
 func TestBodyUpTo(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, 1, 511, 512, 5000, oneRead, oneRead + 1, 3 * MaxBody} {
+	for _, size := range []int{0, 1, 511, 512, 5000, keepSize, keepSize + 1, 3 * MaxBody} {
 		for _, told := range []int64{int64(size), -1} {
 			for limit, ok := range map[int64]bool{int64(size): true, int64(size) + 1: true, int64(size) - 1: false} {
 				if limit < 1 {
@@ -179,7 +180,7 @@ func TestBodyUpTo(t *testing.T) {
 
 func TestShortBody(t *testing.T) {
 	t.Parallel()
-	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", io.MultiReader(strings.NewReader("{"), iotest{}))
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", io.MultiReader(strings.NewReader("{"), iotest.ErrReader(io.ErrUnexpectedEOF)))
 	rq, err := NewRequest(httptest.NewRecorder(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -189,10 +190,6 @@ func TestShortBody(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-type iotest struct{}
-
-func (iotest) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func TestSend(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package azhttp
 
 import (
 	"crypto/rand"
-	"fmt"
 	"strings"
 )
 
@@ -71,8 +70,17 @@ func (c compiled[H]) match(path []string) bool {
 
 // NewGUID draws a random GUID, lower-case (RFC 9562 version 4).
 func NewGUID() string {
-	b := make([]byte, 16)
-	rand.Read(b)
+	var b [16]byte
+	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	out := make([]byte, 0, 36)
+	for i, c := range b {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			out = append(out, '-')
+		}
+		out = append(out, hexDigits[c>>4], hexDigits[c&15])
+	}
+	return string(out)
 }
+
+const hexDigits = "0123456789abcdef"

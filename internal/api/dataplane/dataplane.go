@@ -12,8 +12,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"redoubt/internal/api/azhttp"
 	"redoubt/internal/authn"
@@ -73,19 +76,16 @@ type route struct {
 	handle          handler
 }
 
-// regionHeader is on every answer but errors and challenges.
-const regionHeader = "x-ms-keyvault-region"
-
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq, err := azhttp.NewRequest(w, r)
-	if err != nil {
-		h.fail(rq, err)
-		return
+	var reply azhttp.Reply
+	if err == nil {
+		reply, err = h.serve(rq)
 	}
-	reply, err := h.serve(rq)
+	rq.SetHeader("X-Ms-Server-Latency", strconv.FormatInt(rq.Elapsed().Milliseconds(), 10))
 	if err != nil {
-		h.fail(rq, err)
+		rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
 		return
 	}
 	rq.Send(reply)
@@ -102,7 +102,6 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return reply, err
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
-	rq.W.Header().Set(regionHeader, res.Location)
 	to, ok := h.route(q)
 	if !ok {
 		return azhttp.Reply{}, errNoRoute
@@ -113,8 +112,33 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if !q.version.has(to.since) {
 		return azhttp.Reply{}, errNoRoute // that version does not know it
 	}
-	return to.handle(q)
+	if reply, err = to.handle(q); err == nil {
+		q.served(to)
+	}
+	return reply, err
 }
+
+// served adds the headers of every answer but errors and challenges.
+func (q *request) served(to target) {
+	family := "Ipv4"
+	if strings.Contains(q.who.IP, ":") {
+		family = "Ipv6"
+	}
+	q.SetHeader("X-Ms-Keyvault-Region", q.res.Location)
+	q.SetHeader("X-Ms-Keyvault-Network-Info", "conn_type="+family+";addr="+q.who.IP+";act_addr_fam="+family+";")
+	if to.manages {
+		q.SetHeader("X-Ms-Build-Version", buildVersion())
+	}
+}
+
+// buildVersion is that of the program, as the go command stamped it.
+var buildVersion = sync.OnceValue(func() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return strings.Trim(info.Main.Version, "()")
+})
 
 var errNoRoute = azhttp.NotFound("No operation of Managed HSM has this method and path.")
 
@@ -130,10 +154,11 @@ func (h *Handler) route(q *request) (target, bool) {
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.
 func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, azhttp.Reply, error) {
-	challenge := http.Header{"Www-Authenticate": {authn.Challenge(rq.Host, h.cfg.LoginURL(rq.Host), tenant)}, "Content-Type": {jsonType}}
 	token, err := authn.Bearer(rq.Header.Values("Authorization"))
 	if errors.Is(err, authn.ErrNoToken) {
-		return hsm.Caller{}, azhttp.Reply{Status: http.StatusUnauthorized, Header: challenge}, nil
+		h.challenge(rq, tenant)
+		rq.SetHeader("Content-Type", "application/json; charset=utf-8") // of the empty body, as in the service
+		return hsm.Caller{}, azhttp.Reply{Status: http.StatusUnauthorized}, nil
 	}
 	var id authn.Identity
 	if err == nil {
@@ -143,20 +168,16 @@ func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, a
 		err = authn.ErrWrongTenant
 	}
 	if err != nil {
-		rq.W.Header()["Www-Authenticate"] = challenge["Www-Authenticate"]
+		h.challenge(rq, tenant)
 		return hsm.Caller{}, azhttp.Reply{}, err
 	}
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
 	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256)}, azhttp.Reply{}, nil
 }
 
-func (h *Handler) fail(rq *azhttp.Request, err error) {
-	rq.W.Header().Del(regionHeader)
-	rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
+func (h *Handler) challenge(rq *azhttp.Request, tenant string) {
+	rq.SetHeader("Www-Authenticate", authn.Challenge(rq.Host, h.cfg.LoginURL(rq.Host), tenant))
 }
-
-// jsonType is the content type even of the challenge's empty body, as in the service.
-const jsonType = "application/json; charset=utf-8"
 
 // base is the HSM's URL as this client sees it, without a trailing slash.
 func (q *request) base() string { return "https://" + q.Host }

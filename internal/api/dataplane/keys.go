@@ -178,9 +178,7 @@ func randomBytes(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	b, err := q.hsm.RandomBytes(q.Context(), q.who, body.Count)
-	return azhttp.Reply{Body: struct {
-		Value bytes64 `json:"value"`
-	}{b}}, err
+	return azhttp.Reply{Body: bytesValue{b}}, err
 }
 
 // page is one answer of a paged list.

@@ -27,7 +27,7 @@ func roleRoute(q *request) (target, bool) {
 			what += " one"
 		}
 		h, ok := roleRoutes[what]
-		return target{handle: h, since: firstVersion}, ok
+		return target{handle: h, since: firstVersion, manages: true}, ok
 	}
 	return target{}, false
 }
@@ -94,9 +94,9 @@ func wireDefinition(d rbac.Definition) roleDefinition {
 }
 
 // list makes an absent list an empty one: clients index into it.
-func list(s []string) []string {
+func list[T any](s []T) []T {
 	if s == nil {
-		return []string{}
+		return []T{}
 	}
 	return s
 }

@@ -100,15 +100,17 @@ func unquery(s string) string {
 
 // target is what a request is routed to.
 type target struct {
-	handle handler
-	since  apiVersion
-	poll   bool
+	handle  handler
+	since   apiVersion
+	poll    bool
+	manages bool // not the keys but the HSM
 }
 
 // targetOf makes the target of a route. Since when there is an operation behind it stands in the operation
 // table, where the version of a key has a segment that may be left out.
 func targetOf(r route) target {
-	out := target{handle: r.handle, poll: strings.HasSuffix(r.pattern, "/pending")}
+	first, _, _ := strings.Cut(r.pattern, "/")
+	out := target{handle: r.handle, poll: strings.HasSuffix(r.pattern, "/pending"), manages: first != "keys" && first != "deletedkeys" && first != "rng"}
 	want := shapeOf(r.method + " /" + r.pattern)
 	for _, row := range hsm.Table() {
 		if shapeOf(row.Route) == want || shapeOf(strings.Replace(row.Route, "/{key-version}", "", 1)) == want {
