@@ -46,7 +46,7 @@ func sign(q *request) (azhttp.Reply, error) {
 	}
 	var body struct {
 		Alg   key.Algorithm `json:"alg"`
-		Value bytes64       `json:"value"`
+		Value borrowed64    `json:"value"`
 	}
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
@@ -61,8 +61,8 @@ func verify(q *request) (azhttp.Reply, error) {
 	}
 	var body struct {
 		Alg    key.Algorithm `json:"alg"`
-		Digest bytes64       `json:"digest"`
-		Value  bytes64       `json:"value"`
+		Digest borrowed64    `json:"digest"`
+		Value  borrowed64    `json:"value"`
 	}
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
@@ -84,10 +84,10 @@ func cipher(do cipherFunc) func(*request) (azhttp.Reply, error) {
 		}
 		var body struct {
 			Alg   key.Algorithm `json:"alg"`
-			Value bytes64       `json:"value"`
-			IV    bytes64       `json:"iv"`
-			AAD   bytes64       `json:"aad"`
-			Tag   bytes64       `json:"tag"`
+			Value borrowed64    `json:"value"`
+			IV    borrowed64    `json:"iv"`
+			AAD   borrowed64    `json:"aad"`
+			Tag   borrowed64    `json:"tag"`
 		}
 		if err := q.Decode(&body); err != nil {
 			return azhttp.Reply{}, err

@@ -24,7 +24,14 @@ func FuzzByteString(f *testing.F) {
 		var got struct {
 			B bytes64 `json:"b"`
 		}
-		if decodeBody([]byte(`{"b":`+in+`}`), &got) != nil {
+		var inPlace struct {
+			B borrowed64 `json:"b"`
+		}
+		err, err2 := decodeBody([]byte(`{"b":`+in+`}`), &got), decodeBody([]byte(`{"b":`+in+`}`), &inPlace)
+		if (err == nil) != (err2 == nil) || !bytes.Equal(got.B, inPlace.B) {
+			t.Fatalf("%s: %x, %v; in place: %x, %v", in, got.B, err, inPlace.B, err2)
+		}
+		if err != nil {
 			return
 		}
 		out, err := json.Marshal(got.B)

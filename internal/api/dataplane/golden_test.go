@@ -3,6 +3,8 @@ package dataplane_test
 import (
 	"crypto/sha256"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -139,6 +141,16 @@ func goldenHeaders(t *testing.T, what string, a hsmtest.Answer) {
 	}
 	if a.Header.Get("X-Ms-Request-Id") == "" {
 		t.Errorf("%s: no request id", what)
+	}
+	if got := a.Header.Get("X-Ms-Keyvault-Network-Info"); got != "conn_type=Ipv4;addr=127.0.0.1;act_addr_fam=Ipv4;" {
+		t.Errorf("%s: network info %q", what, got)
+	}
+	if _, err := strconv.ParseUint(a.Header.Get("X-Ms-Server-Latency"), 10, 32); err != nil {
+		t.Errorf("%s: latency %q", what, a.Header.Get("X-Ms-Server-Latency"))
+	}
+	managed := regexp.MustCompile(`(?i)^[A-Z]+ /*(securitydomain|backup|restore|settings|providers)\b`).MatchString(what)
+	if _, there := a.Header["X-Ms-Build-Version"]; there != managed {
+		t.Errorf("%s: build version %q", what, a.Header["X-Ms-Build-Version"])
 	}
 	if len(a.Body) > 0 && a.Header.Get("Content-Type") != "application/json; charset=utf-8" {
 		t.Errorf("%s: content type %q", what, a.Header.Get("Content-Type"))

@@ -26,15 +26,31 @@ var strictURL = base64.RawURLEncoding.Strict()
 // UnmarshalText implements encoding.TextUnmarshaler, by which bodies are read. It refuses padding, line ends
 // and the other alphabet.
 func (b *bytes64) UnmarshalText(s []byte) error {
-	if bytes.ContainsAny(s, "\r\n") { // which package base64 would pass over
-		return errBytes
-	}
-	out, err := strictURL.AppendDecode(make([]byte, 0, strictURL.DecodedLen(len(s))), s)
-	if err != nil {
-		return errBytes
-	}
+	out, err := decode64(make([]byte, strictURL.DecodedLen(len(s))), s)
 	*b = out
-	return nil
+	return err
+}
+
+// borrowed64 is a byte string of a body that is decoded where it lies in the body, so that it is wiped with it
+// when the answer has been sent. For operations that keep nothing of what they are given.
+type borrowed64 []byte
+
+// UnmarshalText is that of bytes64.
+func (b *borrowed64) UnmarshalText(s []byte) error {
+	out, err := decode64(s, s) // what is written stays behind what is still to be read; FuzzByteString
+	*b = out
+	return err
+}
+
+func decode64(dst, s []byte) ([]byte, error) {
+	if bytes.ContainsAny(s, "\r\n") { // which package base64 would pass over
+		return nil, errBytes
+	}
+	n, err := strictURL.Decode(dst, s)
+	if err != nil {
+		return nil, errBytes
+	}
+	return dst[:n], nil
 }
 
 var errBytes = errors.New("byte strings are base64url text (RFC 4648 section 5) without padding")
@@ -85,11 +101,10 @@ type keyItem struct {
 }
 
 func (q *request) kid(n key.Name, v key.Version) string {
-	s := q.base() + "/keys/" + string(n)
-	if v != "" {
-		s += "/" + string(v)
+	if v == "" {
+		return "https://" + q.Host + "/keys/" + string(n)
 	}
-	return s
+	return "https://" + q.Host + "/keys/" + string(n) + "/" + string(v)
 }
 
 func (q *request) bundle(b hsm.Bundle) keyBundle {
