@@ -106,6 +106,11 @@ func (r *rsaNumbers) wipe() {
 	}
 }
 
+// importRounds is how many Miller-Rabin rounds with random bases a factor passes besides the Baillie-PSW test, for
+// which no composite is known that passes. Who imports a key could only harm themselves, and each round of the
+// larger factors takes milliseconds.
+const importRounds = 4
+
 // assemble checks every part against the others and makes the private key, with the smallest d there is.
 func (r *rsaNumbers) assemble() (*rsa.PrivateKey, error) {
 	half := r.n.BitLen() / 2
@@ -115,7 +120,7 @@ func (r *rsaNumbers) assemble() (*rsa.PrivateKey, error) {
 	if new(big.Int).Mul(r.p, r.q).Cmp(r.n) != 0 {
 		return nil, badPart("p times q is not n")
 	}
-	if r.p.Cmp(r.q) == 0 || !r.p.ProbablyPrime(20) || !r.q.ProbablyPrime(20) {
+	if r.p.Cmp(r.q) == 0 || !r.p.ProbablyPrime(importRounds) || !r.q.ProbablyPrime(importRounds) {
 		return nil, badPart("p and q are not two different primes")
 	}
 	priv, err := rsaFromPrimes(r.e, r.p, r.q)

@@ -9,9 +9,11 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/json"
 	"errors"
 	"hash"
 	"math/big"
+	"os"
 	"slices"
 	"testing"
 
@@ -229,5 +231,38 @@ func TestSecureWrap(t *testing.T) {
 	}
 	if _, err := oct.Wrap("A256KWPAD", key.CipherInput{Value: make([]byte, 16)}); !errors.Is(err, key.ErrBadAlgorithm) {
 		t.Errorf("A256KWPAD as an ordinary wrap: %v", err)
+	}
+}
+
+// What OpenSSL wrapped to the test keys (testdata/README.md).
+func TestOpenSSLTransfers(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("testdata/openssl-transfer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []struct {
+		Key, Payload, Blob, Bad string
+		Alg                     key.Transfer
+	}
+	if err := json.Unmarshal(b, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[key.Transfer]int{}
+	for _, v := range vectors {
+		got, err := pemKey(t, v.Key).UnwrapTransfer(v.Alg, unhex(t, v.Blob))
+		if v.Bad != "" {
+			wantFailed(t, v.Bad, err)
+			continue
+		}
+		if err != nil || !bytes.Equal(got.Expose(), unhex(t, v.Payload)) {
+			t.Errorf("%s %s: %x, %v", v.Key, v.Alg, got.Expose(), err)
+		}
+		seen[v.Alg]++
+	}
+	for _, alg := range transfers {
+		if seen[alg] != 4 {
+			t.Errorf("%d vectors of %s, want 4", seen[alg], alg)
+		}
 	}
 }
