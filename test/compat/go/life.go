@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
@@ -100,14 +100,20 @@ func (s *session) refusals() {
 	step("refusals show the service's codes")
 }
 
-// apiVersions are those that clients in use send.
-var apiVersions = []string{"7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"}
+// apiVersions are all of Managed HSM's, oldest first.
+var apiVersions = []string{"7.2-preview", "7.2", "7.3-preview", "7.3", "7.4-preview.1", "7.4", "7.5-preview.1", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6",
+	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01"}
+
+// since tells whether an api-version is first or a later one.
+func since(v, first string) bool {
+	return slices.Index(apiVersions, v) >= slices.Index(apiVersions, first)
+}
 
 // versions walks the life of a key with each api-version.
 func (s *session) versions() {
 	for _, v := range apiVersions {
 		c, officer := s.connect(s.url, s.user, v), s.connect(s.url, s.officerCredential, v)
-		name := s.key("api-" + fmt.Sprint(len(v)) + v[len(v)-1:])
+		name := s.key("api-" + strings.ReplaceAll(v, ".", "-"))
 		made := must(c.CreateKey(s.ctx, name, azkeys.CreateKeyParameters{Kty: to(azkeys.KeyTypeECHSM), Curve: to(azkeys.CurveNameP256), Tags: map[string]*string{"api": &v}}, nil)).KeyBundle
 		s.checkBundle(made, name)
 		must(c.UpdateKey(s.ctx, name, made.Key.KID.Version(), azkeys.UpdateKeyParameters{Tags: map[string]*string{"api": &v, "more": to("")}}, nil))
@@ -141,16 +147,20 @@ func (s *session) versions() {
 // newer uses what api-versions after 7.2 have, and is refused it before.
 func (s *session) newer(c *azkeys.Client, v, name string) {
 	_, err := c.GetRandomBytes(s.ctx, azkeys.GetRandomBytesParameters{Count: to[int32](16)}, nil)
-	if v == "7.2" {
-		want(err != nil, "7.2 gives random bytes")
+	if !since(v, "7.3-preview") {
+		want(err != nil, "%s gives random bytes", v)
 		return
 	}
 	must(0, err)
 	must(c.GetKeyRotationPolicy(s.ctx, name, nil))
+	action := azkeys.KeyRotationPolicyActionRotate
+	if !since(v, "7.5-preview.1") {
+		action = "rotate" // so they spelled it then
+	}
 	must(c.UpdateKeyRotationPolicy(s.ctx, name, azkeys.KeyRotationPolicy{LifetimeActions: []*azkeys.LifetimeAction{
-		{Action: &azkeys.LifetimeActionType{Type: to(azkeys.KeyRotationPolicyActionRotate)}, Trigger: &azkeys.LifetimeActionTrigger{TimeAfterCreate: to("P30D")}}}}, nil))
+		{Action: &azkeys.LifetimeActionType{Type: &action}, Trigger: &azkeys.LifetimeActionTrigger{TimeAfterCreate: to("P30D")}}}}, nil))
 	must(c.RotateKey(s.ctx, name, nil))
-	if slices.Index(apiVersions, v) >= slices.Index(apiVersions, "7.6") {
+	if since(v, "7.6-preview.2") {
 		must(c.GetKeyAttestation(s.ctx, name, "", nil))
 	}
 }

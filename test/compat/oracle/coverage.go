@@ -32,6 +32,15 @@ func (j *judge) compareTable(complete bool) {
 	}
 }
 
+// compareVersions asks a complete run for a request of every api-version.
+func (j *judge) compareVersions() {
+	for _, v := range claimed {
+		if !j.used[v] {
+			j.found(exchange{}, "api-version "+v, "no program used it")
+		}
+	}
+}
+
 // since is the first api-version that has an operation.
 func (d documents) since(id string) string {
 	for _, version := range claimed {

@@ -23,6 +23,7 @@ type judge struct {
 
 	count     int                        // exchanges
 	versions  map[string]int             // exchanges of each api-version
+	used      map[string]bool            // api-versions with a request that went well
 	findings  map[string]*finding        // by text
 	exercised map[string]map[string]bool // programs, by operation name; successful requests count
 	unused    map[string]bool            // entries of allowed that nothing needed
@@ -36,7 +37,7 @@ type finding struct {
 }
 
 func newJudge(docs documents, table []operation) *judge {
-	j := &judge{docs: docs, table: table, names: map[string]string{}, versions: map[string]int{}, findings: map[string]*finding{}, exercised: map[string]map[string]bool{},
+	j := &judge{docs: docs, table: table, names: map[string]string{}, versions: map[string]int{}, used: map[string]bool{}, findings: map[string]*finding{}, exercised: map[string]map[string]bool{},
 		unused: map[string]bool{}}
 	for _, op := range table {
 		j.names[strings.ToLower(op.Route)] = op.Name
@@ -93,6 +94,7 @@ func (j *judge) exchange(e exchange) {
 	}
 	where := version + " " + r.id()
 	if e.Status < 300 { // what was refused may have been bad on purpose
+		j.used[version] = true
 		j.request(e, where, r, query)
 		j.note(e, r)
 	}

@@ -4,7 +4,7 @@
 //   - a request has no operation in that document, or has a query parameter or body that the document does not allow;
 //   - an answer has another status, or a body with a wrong type, a missing or an unknown member;
 //   - an operation of the newest keys document has no row in the device's operation table, or, in a complete run, was not
-//     exercised by any program;
+//     exercised by any program; or one of the api-versions was not used;
 //   - the committed list of who exercises what is not what the recording shows, or the committed list of operations is
 //     not that of the documents.
 //
@@ -70,6 +70,9 @@ func run(o options, out io.Writer) error {
 		return errors.New("the recording is empty")
 	}
 	j.compareTable(o.complete)
+	if o.complete {
+		j.compareVersions()
+	}
 	errs := []error{j.report(out), compare(filepath.Join(o.lists, "operations.txt"), docs.list(), o.update)}
 	if o.complete {
 		errs = append(errs, compare(filepath.Join(o.lists, "exercised.txt"), j.list(), o.update))

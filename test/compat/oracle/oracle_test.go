@@ -162,7 +162,11 @@ func TestRun(t *testing.T) {
 		{"KeyCreate", "POST /keys/{key-name}/create", "7.2-preview"}}
 	create := answer("POST", "/keys/a/create"+version, 200, `{"key":{}}`)
 	create.RequestBody = `{"kty":"EC"}`
-	recording := []exchange{create, answer("GET", "/keys/a/v"+version, 200, `{"key":{}}`), answer("GET", "/keys/a/versions"+version, 200, `{}`)}
+	recording := []exchange{}
+	for _, v := range claimed {
+		recording = append(recording, answer("GET", "/keys/a/v?api-version="+v, 200, `{"key":{}}`))
+	}
+	recording = slices.Clip(append(recording, create, answer("GET", "/keys/a/versions"+version, 200, `{}`)))
 	o := options{documents: folder(t), lists: t.TempDir(), complete: true, update: true}
 	run := func(table []operation, recording []exchange) (string, error) {
 		o.recording, o.table = t.TempDir(), filepath.Join(t.TempDir(), "table.json")
@@ -188,7 +192,8 @@ func TestRun(t *testing.T) {
 		recording []exchange
 	}{
 		"has no such row":         {table[1:], recording},
-		"no program exercised":    {table, recording[1:]},
+		"no program exercised":    {table, recording[:len(recording)-1]},
+		"no program used it":      {table, recording[1:]},
 		"in the documents since":  {[]operation{table[0], table[1], {table[2].Name, table[2].Route, "7.3"}}, recording},
 		"exercised.txt is stale":  {table, append(recording, exchange{Program: "az", Method: "GET", Target: "/keys/a" + version, Status: 200, ResponseBody: `{"key":{}}`, ResponseHeader: recording[0].ResponseHeader})},
 		"the recording is empty":  {table, nil},
