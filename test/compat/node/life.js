@@ -1,4 +1,4 @@
-// Delete, recover, purge, backup, restore, rotation, random bytes and attestation.
+// Delete, recover, purge, backup, restore, rotation and random bytes.
 import assert from "node:assert/strict";
 import { all, bytes, refused, refusedList, sameSet } from "./harness.js";
 import * as local from "./local.js";
@@ -146,31 +146,5 @@ export async function randomBytes({ keys, step }) {
   });
   await step("0 and 129 random bytes are refused", async () => {
     for (const count of [0, 129, -1]) await refused(() => keys.getRandomBytes(count), 400, "BadParameter", /128/);
-  });
-}
-
-export async function attestation(hsm) {
-  const { keys, step } = hsm;
-  for (const key of [
-    await keys.createRsaKey(hsm.name("attested-rsa"), { keySize: 2048 }),
-    await keys.createEcKey(hsm.name("attested-ec"), { curve: "P-521" }),
-    await keys.createOctKey(hsm.name("attested-oct"), { keySize: 256 }),
-  ]) {
-    await step(`attestation of ${key.keyType}`, async () => {
-      const { name } = key;
-      assert.equal((await keys.getKey(name)).properties.attestation, undefined);
-      for (const got of [await keys.getKeyAttestation(name), await keys.getKeyAttestation(name, { version: key.properties.version })]) {
-        const evidence = got.properties.attestation;
-        assert.equal(got.id, key.id);
-        assert.ok(evidence.privateKeyAttestation.length > 0 && evidence.version);
-        assert.equal(Boolean(evidence.publicKeyAttestation?.length), key.keyType !== "oct-HSM");
-        const pem = Buffer.from(evidence.certificatePemFile).toString();
-        const chain = pem.match(/-----BEGIN[^]*?-----END CERTIFICATE-----/g).map(local.certificate);
-        chain.forEach((c, i) => assert.ok(c.verify((chain[i + 1] ?? c).publicKey), `certificate ${i}`));
-      }
-    });
-  }
-  await step("attestation of a key that is not there", async () => {
-    await refused(() => keys.getKeyAttestation(hsm.name("none")), 404, "KeyNotFound");
   });
 }

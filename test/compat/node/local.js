@@ -112,8 +112,6 @@ export function aesUnwrap(k, algorithm, wrapped) {
   return Buffer.concat([c.update(wrapped), c.final()]);
 }
 
-export const certificate = (pem) => new crypto.X509Certificate(pem);
-
 // flipped is b with its last bit turned over.
 export function flipped(b) {
   const out = Buffer.from(b);

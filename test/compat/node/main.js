@@ -1,6 +1,7 @@
 // The Node program of the compat run: every operation of @azure/keyvault-keys. ../README.md has the contract.
 import { parseArgs } from "node:util";
 import * as artefacts from "./artefacts.js";
+import { attestation } from "./attestation.js";
 import * as crypto from "./crypto.js";
 import * as errors from "./errors.js";
 import { Report } from "./harness.js";
@@ -19,7 +20,7 @@ const parts = {
   backup: life.backup,
   rotation: life.rotation,
   random: life.randomBytes,
-  attestation: life.attestation,
+  attestation,
   import: imports.asymmetric,
   "import-oct": imports.symmetric,
   "import-byok": imports.byok,

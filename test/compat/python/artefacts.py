@@ -38,7 +38,7 @@ def decode(fields: dict[str, Any]) -> dict[str, Any]:
     def value(k: str, v: Any) -> Any:
         if isinstance(v, dict):
             return decode(v)
-        return base64.urlsafe_b64decode(v + "=" * (-len(v) % 4)) if k in BYTES else v
+        return local.unbase64(v) if k in BYTES else v
 
     return {k: value(k, v) for k, v in fields.items()}
 

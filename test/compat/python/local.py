@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -36,6 +37,11 @@ def width(curve: str) -> int:
 
 def integer(b: bytes) -> int:
     return int.from_bytes(b, "big")
+
+
+def unbase64(text: str) -> bytes:
+    """base64url without padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def octets(n: int, size: int = 0) -> bytes:

@@ -7,6 +7,7 @@ import logging
 import sys
 
 import artefacts
+import walk_attestation
 import walk_crypto
 import walk_errors
 import walk_import
@@ -25,7 +26,7 @@ PARTS = {
     "backup": walk_life.backup,
     "rotation": walk_life.rotation,
     "random": walk_life.random_bytes,
-    "attestation": walk_life.attestation,
+    "attestation": walk_attestation.attestation,
     "import": walk_import.asymmetric,
     "import-oct": walk_import.symmetric,
     "import-byok": walk_import.byok,

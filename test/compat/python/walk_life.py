@@ -1,4 +1,4 @@
-"""Delete, recover, purge, backup, restore, rotation, random bytes and attestation."""
+"""Delete, recover, purge, backup, restore, rotation and random bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.keyvault.keys import KeyRotationLifetimeAction, KeyRotationPolicy, KeyRotationPolicyAction
-from cryptography import x509
 
 import local
 from harness import raises, refused, same, true
@@ -124,23 +123,3 @@ def random_bytes(hsm: Target) -> None:
     with hsm.step("129 random bytes are refused"):
         refused(lambda: hsm.keys.get_random_bytes(129), 400, "BadParameter", "128")
         raises(ValueError, "At least one", lambda: hsm.keys.get_random_bytes(0))
-
-
-def attestation(hsm: Target) -> None:
-    for name, key in (
-        (hsm.name("attested-rsa"), hsm.keys.create_rsa_key(hsm.name("attested-rsa"), size=2048)),
-        (hsm.name("attested-ec"), hsm.keys.create_ec_key(hsm.name("attested-ec"), curve="P-521")),
-        (hsm.name("attested-oct"), hsm.keys.create_oct_key(hsm.name("attested-oct"), size=256)),
-    ):
-        with hsm.step(f"attestation of {key.key_type.value}"):
-            same(hsm.keys.get_key(name).properties.attestation, None, "attestation of a plain get")
-            for got in (hsm.keys.get_key_attestation(name), hsm.keys.get_key_attestation(name, key.properties.version)):
-                evidence = got.properties.attestation
-                same((got.id, got.key.n, got.key.x), (key.id, key.key.n, key.key.x), "attested key")
-                true(evidence and evidence.private_key_attestation and evidence.version, f"evidence is {evidence and vars(evidence)}")
-                same(bool(evidence.public_key_attestation), not name.endswith("oct"), "there is a public part")
-                chain = x509.load_pem_x509_certificates(evidence.certificate_pem_file)
-                for child, parent in zip(chain, chain[1:] + chain[-1:]):
-                    child.verify_directly_issued_by(parent)
-    with hsm.step("attestation of a key that is not there"):
-        refused(lambda: hsm.keys.get_key_attestation(hsm.name("none")), 404, "KeyNotFound", kind=ResourceNotFoundError)
