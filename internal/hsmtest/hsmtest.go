@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,7 @@ type Site struct {
 	Issuer  *identity.Issuer
 	Config  fleet.Config // of the Fleet; changes count from the next Restart on
 
+	locked     *atomic.Bool // the unlock driver opens nothing
 	mu         sync.Mutex
 	containers map[string]*blobtest.Mem // by URI
 }
@@ -76,9 +78,9 @@ func (c *Clock) Advance(d time.Duration) {
 func New(t testing.TB) *Site {
 	t.Helper()
 	s := &Site{T: t, Below: mem.New(), Clock: &Clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, Dir: t.TempDir(),
-		containers: make(map[string]*blobtest.Mem)}
+		containers: make(map[string]*blobtest.Mem), locked: new(atomic.Bool)}
 	s.Faults = storetest.NewFaults(s.Below)
-	s.Roots = unlock.NewRoots(filepath.Join(s.Dir, "roots"), driver{})
+	s.Roots = unlock.NewRoots(filepath.Join(s.Dir, "roots"), driver{s.locked})
 	s.openCloud()
 	s.Config = fleet.Config{Store: s.Faults, Roots: s.Roots, OpenContainer: s.openContainer, Clock: s.Clock.Now, RestorePointMaxAge: 30 * time.Minute,
 		OpenAudit: func(id string) (*audit.Log, error) { return audit.Open(filepath.Join(s.Dir, "audit", id+".jsonl")) },
@@ -119,6 +121,7 @@ func (s *Site) Stop() {
 
 func (s *Site) end() {
 	s.Faults.Revive()
+	s.Lock(false)
 	if s.Fleet != nil && !s.T.Failed() {
 		s.Check()
 	}
@@ -205,8 +208,11 @@ func (s *Site) openContainer(_ context.Context, r hsm.ContainerRequest) (blob.Co
 	return addressed{s.Container(t.URL()), t.URL()}, nil
 }
 
+// Lock keeps the unlock driver from opening roots, or lets it again: HSMs are sealed from the next Restart on.
+func (s *Site) Lock(on bool) { s.locked.Store(on) }
+
 // driver is an unlock.Driver with a key that lives as long as the process.
-type driver struct{}
+type driver struct{ locked *atomic.Bool }
 
 var driverKey = sync.OnceValue(func() cipher.AEAD {
 	k := make([]byte, 32)
@@ -228,7 +234,10 @@ func (driver) Seal(_ context.Context, s secret.Bytes, aad []byte) ([]byte, error
 }
 
 // Open implements unlock.Driver.
-func (driver) Open(_ context.Context, sealed, aad []byte) (secret.Bytes, error) {
+func (d driver) Open(_ context.Context, sealed, aad []byte) (secret.Bytes, error) {
+	if d.locked.Load() {
+		return secret.Bytes{}, unlock.ErrLocked
+	}
 	b, err := driverKey().Open(nil, nil, sealed, aad)
 	if err != nil {
 		return secret.Bytes{}, fmt.Errorf("%w: %w", unlock.ErrLocked, err)
