@@ -74,4 +74,11 @@ export async function refusals(hsm) {
     const narrow = await hsm.keys.createRsaKey(hsm.name("narrow"), { keyOps: ["verify"] });
     await assert.rejects(hsm.crypto(narrow).sign("RS256", Buffer.alloc(32)), /Operation sign is not supported/);
   });
+  await hsm.step("signData and verifyData know no HS256 and no RSNULL (known defect)", async () => {
+    const key = await hsm.keys.createRsaKey(hsm.name("no-hash"));
+    for (const a of ["HS256", "RSNULL"]) {
+      await assert.rejects(hsm.remote(key).signData(a, Buffer.from("x")), /Invalid algorithm/);
+      await assert.rejects(hsm.remote(key).verifyData(a, Buffer.from("x"), Buffer.alloc(256)), /Invalid algorithm/);
+    }
+  });
 }

@@ -5,7 +5,7 @@ import * as local from "./local.js";
 
 // Oldest first. The library lets its caller name any; its own are 7.5, 7.6-preview.2, 7.6 and 2025-07-01.
 const VERSIONS = ("7.0 7.1 7.2-preview 7.2 7.3-preview 7.3 7.4-preview.1 7.4 7.5-preview.1 7.5 7.6-preview.1 7.6-preview.2 7.6 " +
-  "2025-06-01-preview 2025-07-01 2026-01-01-preview 2026-03-01-preview 2026-04-01").split(" ");
+  "2025-06-01-preview 2025-07-01 2026-01-01-preview 2026-03-01-preview 2026-04-01 2026-05-01-preview 2026-07-01-preview").split(" ");
 
 export async function versions(hsm) {
   await hsm.step("an api-version that is none is refused with a list of those that are", async () => {
