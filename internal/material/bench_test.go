@@ -26,6 +26,7 @@ func BenchmarkSignRSA2048(b *testing.B)    { benchSign(b, allSpecs[0], "RS256", 
 func BenchmarkSignRSA2048PSS(b *testing.B) { benchSign(b, allSpecs[0], "PS256", 32) }
 func BenchmarkSignRSA4096(b *testing.B)    { benchSign(b, allSpecs[2], "RS256", 32) }
 func BenchmarkSignP256(b *testing.B)       { benchSign(b, allSpecs[3], "ES256", 32) }
+func BenchmarkSignP256K(b *testing.B)      { benchSign(b, allSpecs[9], "ES256K", 32) }
 func BenchmarkSignP384(b *testing.B)       { benchSign(b, allSpecs[4], "ES384", 48) }
 func BenchmarkSignP521(b *testing.B)       { benchSign(b, allSpecs[5], "ES512", 64) }
 func BenchmarkSignHS256(b *testing.B)      { benchSign(b, allSpecs[8], "HS256", 32) }

@@ -70,7 +70,7 @@ type keyCreateParameters struct {
 	newKeyParameters
 	Kty            string   `json:"kty"`
 	KeySize        int      `json:"key_size"`
-	PublicExponent int      `json:"public_exponent"`
+	PublicExponent *int     `json:"public_exponent"`
 	KeyOps         []string `json:"key_ops"`
 	Crv            string   `json:"crv"`
 }
@@ -80,7 +80,13 @@ func (p keyCreateParameters) params() (key.CreateParams, error) {
 	if err != nil {
 		return key.CreateParams{}, err
 	}
-	spec, err := key.NewSpec(t, p.KeySize, key.Curve(p.Crv), p.PublicExponent)
+	exponent := 0 // the usual one
+	if p.PublicExponent != nil {
+		if exponent = *p.PublicExponent; exponent == 0 {
+			return key.CreateParams{}, azhttp.Bad("public_exponent is odd, from 3 on; leave it out for 65537")
+		}
+	}
+	spec, err := key.NewSpec(t, p.KeySize, key.Curve(p.Crv), exponent)
 	if err != nil {
 		return key.CreateParams{}, err
 	}
