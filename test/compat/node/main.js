@@ -9,6 +9,7 @@ import * as imports from "./import.js";
 import * as keys from "./keys.js";
 import * as life from "./life.js";
 import * as localclient from "./localclient.js";
+import * as release from "./release.js";
 import { Target } from "./target.js";
 import { versions } from "./versions.js";
 
@@ -21,6 +22,8 @@ const parts = {
   rotation: life.rotation,
   random: life.randomBytes,
   attestation,
+  release: release.released,
+  policies: release.policies,
   import: imports.asymmetric,
   "import-oct": imports.symmetric,
   "import-byok": imports.byok,

@@ -9,3 +9,4 @@ export const {
   CryptographyClient, KeyClient, parseKeyVaultKeyIdentifier, logger,
   KnownEncryptionAlgorithms, KnownKeyCurveNames, KnownKeyOperations, KnownKeyTypes, KnownSignatureAlgorithms, KnownKeyExportEncryptionAlgorithm,
 } = require("@azure/keyvault-keys");
+export const { createDefaultHttpClient, createPipelineFromOptions, createPipelineRequest } = require("@azure/core-rest-pipeline");

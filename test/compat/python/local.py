@@ -115,7 +115,7 @@ def mac(key: bytes, algorithm: str, data: bytes) -> bytes:
 def _encryption_padding(algorithm: str) -> padding.AsymmetricPadding:
     if algorithm == "RSA1_5":
         return padding.PKCS1v15()
-    h = hashes.SHA256() if algorithm == "RSA-OAEP-256" else hashes.SHA1()
+    h = HASHES.get(algorithm[-3:], hashes.SHA1())
     return padding.OAEP(padding.MGF1(h), h, None)
 
 

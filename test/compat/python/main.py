@@ -14,6 +14,7 @@ import walk_import
 import walk_keys
 import walk_life
 import walk_local
+import walk_release
 import walk_versions
 from harness import Report
 from target import Target
@@ -27,6 +28,8 @@ PARTS = {
     "rotation": walk_life.rotation,
     "random": walk_life.random_bytes,
     "attestation": walk_attestation.attestation,
+    "release": walk_release.released,
+    "policies": walk_release.policies,
     "import": walk_import.asymmetric,
     "import-oct": walk_import.symmetric,
     "import-byok": walk_import.byok,
