@@ -34,16 +34,17 @@ backup: blob
 release: key
 release/authority: release
 attestation: key
-hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain
+hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain release attestation
 fleet: hsm store rbac audit blob unlock
 cloud: store
-api/azhttp: authn fleet hsm key rbac backup blob
+api/azhttp: authn fleet hsm key rbac backup blob release
 api/strictjson:
-api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac
+api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac attestation
 api/arm: api/azhttp authn cloud fleet hsm
 api/identity: api/azhttp authn cloud rbac
 api/graph: api/azhttp authn cloud
 api/storage: durable
+api/attest: api/azhttp
 store/mem: store
 store/bolt: store durable
 store/storetest: store
@@ -52,7 +53,7 @@ blob/azblob: blob
 blob/blobtest: blob
 unlock/passfile: unlock durable secret
 client: key
-cli: client byok securitydomain secret backup blob blob/dir blob/azblob durable seal audit key material
+cli: client byok securitydomain secret backup blob blob/dir blob/azblob durable seal audit key material attestation
 drill: client securitydomain secret key audit durable
 `
 
@@ -70,14 +71,14 @@ drill: hsm store unlock daemon fleet
 const notDirect = `
 secret material seal securitydomain/shamir: net net/http os time log/slog
 securitydomain: net net/http os log/slog
-api/dataplane api/arm api/identity api/graph api/storage: store seal material secret securitydomain store/bolt blob/azblob unlock/passfile
+api/dataplane api/arm api/identity api/graph api/storage api/attest: store seal material secret securitydomain store/bolt blob/azblob unlock/passfile
 `
 
 // modules says which packages may import a third-party module directly; all others may not.
 var modules = map[string][]string{
 	"go.etcd.io/bbolt":            {"store/bolt"},
 	"github.com/spf13/cobra":      {"cli", "daemon"},
-	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud", "release/authority"},
+	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud", "release/authority", "api/attest"},
 	"github.com/coreos/go-oidc/":  {"authn", "daemon"},
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},
 	"gitlab.com/yawning/":         {"material", "drill"},

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"redoubt/internal/api/attest"
 	"redoubt/internal/api/identity"
 	"redoubt/internal/audit"
 	"redoubt/internal/authn"
@@ -66,6 +67,7 @@ type Dev struct {
 	store   store.Store
 	cloud   *cloud.Cloud
 	issuer  *identity.Issuer
+	attest  *attest.Handler
 	fleet   *fleet.Fleet
 	pool    *keypool.Pool
 
@@ -161,7 +163,7 @@ func (d *Dev) openState(ctx context.Context) error {
 	if err := d.openCloud(ctx); err != nil {
 		return err
 	}
-	key, err := issuerKey(d.path("issuer.key"))
+	key, err := signingKey(d.path("issuer.key"), "all sign-ins end")
 	if err != nil {
 		return err
 	}
@@ -176,7 +178,10 @@ func (d *Dev) openState(ctx context.Context) error {
 	if err := durable.WriteFile(d.path("ca.pem"), d.ca.pem, 0o644); err != nil {
 		return err
 	}
-	return d.openListeners(key)
+	if err := d.openListeners(key); err != nil {
+		return err
+	}
+	return d.openAttestation()
 }
 
 // openCloud makes tenant, subscription, person and service principal on the first start.
@@ -203,8 +208,8 @@ func (d *Dev) hasAccount(name string) bool {
 	return err == nil
 }
 
-// issuerKey loads the key that signs tokens, or makes it.
-func issuerKey(path string) (*rsa.PrivateKey, error) {
+// signingKey loads a key that signs tokens, or makes it. loss says what ends with it.
+func signingKey(path, loss string) (*rsa.PrivateKey, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -219,7 +224,7 @@ func issuerKey(path string) (*rsa.PrivateKey, error) {
 	}
 	block, _ := pem.Decode(b)
 	if block == nil {
-		return nil, fmt.Errorf("%s is damaged; delete it to make a new token key (all sign-ins end)", path)
+		return nil, fmt.Errorf("%s is damaged; delete it to make a new key (%s)", path, loss)
 	}
 	return x509.ParsePKCS1PrivateKey(block.Bytes)
 }
@@ -309,6 +314,10 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	trusted, err := d.trustedAttestation()
+	if err != nil {
+		return err
+	}
 	ticks := time.NewTicker(tendEvery)
 	d.closers = append(d.closers, func() error { ticks.Stop(); return nil })
 	var o keypool.Options
@@ -318,7 +327,8 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	d.pool = keypool.New(o)
 	d.closers = append(d.closers, d.pool.Close) // after the fleet
 	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
-		OpenContainer: d.openContainer, MakeKey: d.pool.Generate, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C, Log: d.log})
+		OpenContainer: d.openContainer, MakeKey: d.pool.Generate, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C,
+		Attestation: trusted, Log: d.log})
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ func (d *Dev) Env() []Variable {
 		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.ClientSecret},
 		{"AZURE_USERNAME", a.User.UPN}, {"AZURE_PASSWORD", d.secrets.Password},
 		{"REDOUBT_PROXY_PORT", port}, {"REDOUBT_RESOURCE_MANAGER", d.names.origin("localhost")}, {"REDOUBT_CLOUD", d.cfg.CloudName},
+		{"REDOUBT_ATTESTATION", "https://" + azureAttestation}, {"REDOUBT_ATTESTATION_LOCAL", d.names.origin("attest." + d.cfg.Suffix)},
 	}, d.identityVariables()...)
 }
 

@@ -68,6 +68,7 @@ func (d *Dev) listen(ctx context.Context) error {
 	if err := d.storageFront(dp); err != nil {
 		return err
 	}
+	dp.attestation = d.attest
 	closed := http.HandlerFunc((&swap{}).ServeHTTP)
 	dp.control, dp.device = closed, closed
 	d.front.set(dp) // storage must answer before devices open: a restore point may be read again

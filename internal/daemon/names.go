@@ -27,12 +27,16 @@ const (
 	roleGraph
 	roleDevice
 	roleStorage
+	roleAttestation
 	roleLocal // bare local name: control plane, /adfs, /graph and /metadata on one origin
 )
 
 const (
 	azureDevices = ".managedhsm.azure.net"
 	azureBlobs   = ".blob.core.windows.net"
+
+	// azureAttestation is a name of our own below Azure Attestation's, which belongs to nobody there.
+	azureAttestation = "redoubt.attest.azure.net"
 )
 
 // of finds the role of a host name without port, lower-case.
@@ -48,6 +52,8 @@ func (n *names) of(host string) role {
 		return roleLocal
 	case "login." + n.suffix:
 		return roleIdentity
+	case azureAttestation, "attest." + n.suffix:
+		return roleAttestation
 	}
 	for _, d := range []string{azureDevices, ".managedhsm." + n.suffix} {
 		if label, ok := strings.CutSuffix(host, d); ok && isLabel(label) {
@@ -80,7 +86,7 @@ func (n *names) owned(host, port string) bool {
 
 // azureDomains are Azure's own names that the dev cloud stands for.
 var azureDomains = []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net", "management.azure.com",
-	"management.core.windows.net", "graph.microsoft.com", azureDevices[1:], azureBlobs[1:]}
+	"management.core.windows.net", "graph.microsoft.com", azureDevices[1:], azureBlobs[1:], azureAttestation}
 
 // domains are the name constraints of the authority.
 func (n *names) domains() []string {
@@ -144,6 +150,7 @@ func hostOnly(hostport string) string {
 type dispatch struct {
 	names                                     *names
 	identity, control, graph, device, storage http.Handler
+	attestation                               http.Handler
 }
 
 // ServeHTTP implements http.Handler.
@@ -159,6 +166,8 @@ func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.device.ServeHTTP(w, r)
 	case roleStorage:
 		d.storage.ServeHTTP(w, r)
+	case roleAttestation:
+		d.attestation.ServeHTTP(w, r)
 	case roleLocal:
 		d.local(w, r)
 	default:

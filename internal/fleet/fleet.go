@@ -81,7 +81,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions and Log.
+// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions, Attestation and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -93,6 +93,7 @@ type Config struct {
 	MaxKeys            int              // per HSM; 0: the service's limit
 	MaxVersions        int              // per key; 0: the service's limit
 	Ticks              <-chan time.Time // when to see to what has come due, about once a minute; nil: never (Tend)
+	Attestation        hsm.AttestationVerifier
 	Log                *slog.Logger
 }
 
@@ -218,7 +219,7 @@ func (f *Fleet) open(ctx context.Context, m *member) {
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
 	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, MakeKey: f.cfg.MakeKey, Clock: f.cfg.Clock,
-		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Log: f.cfg.Log,
+		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Attestation: f.cfg.Attestation, Log: f.cfg.Log,
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
 		Identities:     func() []string { return f.current(name).Identities }}
 }

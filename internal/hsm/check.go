@@ -295,6 +295,9 @@ func (ck *checker) version(ctx context.Context, logical string, m key.Meta) erro
 	if k.head != nil && m.Name != k.head.Meta.Name {
 		ck.report("%s belongs to key %s, its head to %s", logical, m.Name, k.head.Meta.Name)
 	}
+	if k.head != nil && m.Attributes.Exportable != k.head.Meta.Attributes.Exportable {
+		ck.report("%s and the current version of %s are not both exportable", logical, m.Name)
+	}
 	if k.head != nil && m.Version == k.head.Meta.Version {
 		k.current = true
 		if !reflect.DeepEqual(m, k.head.Meta) {

@@ -305,7 +305,7 @@ func TestWhoMayDoWhatWhen(t *testing.T) {
 					granted |= g
 				}
 				denied := 0
-				for op, do := range deeds {
+				for op, do := range allDeeds() {
 					err := do(t.Context(), r, p.who)
 					switch row := op.row(); {
 					case granted != 0 && !row.allowedIn(state): // whoever has a role learns of the state first

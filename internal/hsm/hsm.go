@@ -29,12 +29,13 @@ import (
 	"redoubt/internal/key"
 	"redoubt/internal/material"
 	"redoubt/internal/rbac"
+	"redoubt/internal/release"
 	"redoubt/internal/seal"
 	"redoubt/internal/store"
 	"redoubt/internal/unlock"
 )
 
-// Config is what a device needs from outside. All fields but MakeKey, Identities, PurgeProtected and Log are required.
+// Config is what a device needs from outside. All fields but MakeKey, Identities, PurgeProtected, Attestation and Log are required.
 type Config struct {
 	ID    string // UUID of this HSM, lower-case; never reused
 	Name  string // resource name in its original letter case, for messages and folder names
@@ -52,13 +53,20 @@ type Config struct {
 	MaxKeys            int // keys the HSM can have, soft-deleted ones included; 0: the service's 5,000
 	MaxVersions        int // versions a key can have; 0: the service's 100
 	PurgeProtected     func() bool
-	Identities         func() []string // resource ids of the user-assigned identities attached now
+	Identities         func() []string     // resource ids of the user-assigned identities attached now
+	Attestation        AttestationVerifier // nil: no attestation token is believed
 	Log                *slog.Logger
 }
 
 // KeyMaker draws material of a spec that nobody else gets. It may wait until ctx ends, and is called by many
 // goroutines at once.
 type KeyMaker func(ctx context.Context, spec key.Spec) (material.Key, error)
+
+// AttestationVerifier believes attestation tokens, or not: release.ErrBadToken for one that cannot be read, release.ErrUntrusted for one
+// that nobody trusted has signed for now. It must not reach out for keys while a caller waits.
+type AttestationVerifier interface {
+	Verify(token string, now time.Time) (release.Assertion, error)
+}
 
 // ContainerRequest names the storage of a job. SAS is a function so that the credential is not printed
 // with the struct; nil when Identities are to be used.
@@ -84,6 +92,7 @@ type HSM struct {
 	log   *slog.Logger
 
 	root   atomic.Pointer[loadedRoot]
+	attest atomic.Pointer[attester]
 	locked atomic.Pointer[lockedRoot]
 	roles  atomic.Pointer[compiledRoles]
 	dev    atomic.Pointer[parsedDevice]
@@ -225,6 +234,7 @@ type Status struct {
 	Warnings            []string
 	AuditHead           string
 	Unlock              string
+	AttestationRoot     string // fingerprint of the root certificate that attestations chain to; empty before activation
 }
 
 // Status needs no permission: it is for the control plane, which has its own.
@@ -235,8 +245,16 @@ func (h *HSM) Status(ctx context.Context) (Status, error) {
 	}
 	s := Status{State: d.State, DomainID: d.DomainID, Epoch: d.Epoch, ExchangeFingerprint: d.Exchange, Job: d.Job,
 		Warnings: slices.Concat(d.Warnings, h.agenda.warnings()), AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe()}
-	if _, err := h.rootFor(ctx, d.Root); errors.Is(err, ErrSealed) {
+	root, err := h.rootFor(ctx, d.Root)
+	if errors.Is(err, ErrSealed) {
 		s.State = Sealed
+	}
+	if err == nil && d.DomainID != "" {
+		id, err := (&view{h: h, dev: d, root: root}).identity()
+		if err != nil {
+			return s, err
+		}
+		s.AttestationRoot = id.Root()
 	}
 	return s, nil
 }

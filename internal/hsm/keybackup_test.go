@@ -52,7 +52,9 @@ func (r *testHSM) loseKey(name key.Name) {
 func (r *testHSM) richKey(name key.Name) {
 	r.t.Helper()
 	ctx := r.t.Context()
-	first := r.createWith(name, key.CreateParams{Spec: ecSpec, Tags: map[string]string{"a": "b", "ö": "ü"}, NotBefore: 5, Expires: 4_000_000_000})
+	yes, policy := true, policyOn("a")
+	policy.Immutable = true
+	first := r.createWith(name, key.CreateParams{Spec: ecSpec, Exportable: &yes, Release: policy, Tags: map[string]string{"a": "b", "ö": "ü"}, NotBefore: 5, Expires: 4_000_000_000})
 	r.clock.advance(time.Hour)
 	off := false
 	r.createWith(name, key.CreateParams{Spec: key.Spec{Type: key.Oct, Bits: 128}, Enabled: &off})
@@ -62,8 +64,7 @@ func (r *testHSM) richKey(name key.Name) {
 	v := r.view()
 	hd, s, err := v.loadHead(ctx, name)
 	noErr(r.t, err)
-	hd.Meta.Imported, hd.Meta.Attributes.Exportable = true, true
-	hd.Meta.Release = &key.ReleasePolicy{ContentType: "application/json", Immutable: true, Data: []byte("{}")}
+	hd.Meta.Imported = true
 	hd.Rotation = &key.RotationPolicy{ExpiryTime: "P2Y", Created: 1, Updated: 2}
 	record := versionName(hd.Incarnation, hd.Meta.Version)
 	_, vs, err := load[key.Meta](ctx, v, record)

@@ -65,7 +65,7 @@ func (h *HSM) ImportKey(ctx context.Context, who Caller, name key.Name, p Import
 		return Bundle{}, err
 	}
 	m.Imported = true
-	hd, err := c.addVersion(ctx, &creation{meta: m, source: func() (material.Key, error) { return mat, nil }})
+	hd, err := c.addVersion(ctx, &creation{meta: m, exportable: p.Exportable, source: func() (material.Key, error) { return mat, nil }})
 	if err != nil {
 		mat.Wipe()
 		return Bundle{}, err

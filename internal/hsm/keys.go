@@ -68,7 +68,8 @@ func (v *view) loadHead(ctx context.Context, name key.Name) (head, stamp, error)
 	return hd, s, err
 }
 
-// loadVersion reads one version of hd, "" being the current one.
+// loadVersion reads one version of hd, "" being the current one. The release policy is that of the key, which
+// the head has; an older version's record keeps what it was when the version was the current one.
 func (v *view) loadVersion(ctx context.Context, hd head, version key.Version) (key.Meta, error) {
 	if version == "" || version == hd.Meta.Version {
 		return hd.Meta, nil
@@ -77,6 +78,7 @@ func (v *view) loadVersion(ctx context.Context, hd head, version key.Version) (k
 	if isAbsent(err) {
 		return key.Meta{}, v.h.keyNotFound(hd.Meta.Name, version)
 	}
+	m.Release = hd.Meta.Release
 	return m, err
 }
 
@@ -93,7 +95,7 @@ func (h *HSM) CreateKey(ctx context.Context, who Caller, name key.Name, p key.Cr
 	if err != nil {
 		return Bundle{}, err
 	}
-	hd, err := c.addVersion(ctx, &creation{meta: m, source: func() (material.Key, error) { return h.makeKey(ctx, m.Spec) }})
+	hd, err := c.addVersion(ctx, &creation{meta: m, exportable: p.Exportable, source: func() (material.Key, error) { return h.makeKey(ctx, m.Spec) }})
 	if err != nil {
 		return Bundle{}, err
 	}
@@ -149,15 +151,21 @@ func newMeta(name key.Name, p key.CreateParams, now int64) (key.Meta, error) {
 	if err := key.CheckTags(p.Tags); err != nil {
 		return key.Meta{}, err
 	}
-	return key.Meta{Name: name, Version: key.NewVersion(), Spec: spec, Ops: ops, Tags: p.Tags,
+	policy, err := normalPolicy(p.Release)
+	if err != nil {
+		return key.Meta{}, err
+	}
+	return key.Meta{Name: name, Version: key.NewVersion(), Spec: spec, Ops: ops, Tags: p.Tags, Release: policy,
 		Attributes: key.Attributes{Enabled: p.Enabled == nil || *p.Enabled, NotBefore: p.NotBefore, Expires: p.Expires, Created: now, Updated: now}}, nil
 }
 
 // creation is one new version under way. Whoever asks for it sets meta and source, and inherit if the new
-// version depends on the one before; addVersion sets the rest.
+// version depends on the one before; addVersion sets the rest. Whether the key is exportable, and the release policy
+// unless meta has one, always come from the version before.
 type creation struct {
-	meta   key.Meta
-	source func() (material.Key, error) // called once, outside the transaction
+	meta       key.Meta
+	exportable *bool                        // what the caller says of it; nil: nothing
+	source     func() (material.Key, error) // called once, outside the transaction
 	// inherit completes the new head from the one it replaces, nil when the name is free. It may refuse. It
 	// is called again when others changed the key meanwhile.
 	inherit func(before *head, next *head) error
@@ -191,10 +199,18 @@ func (cr *creation) successor(ctx context.Context) (head, stamp, error) {
 }
 
 func (cr *creation) complete(before, next *head) error {
-	if cr.inherit == nil {
-		return nil
+	if cr.inherit != nil {
+		if err := cr.inherit(before, next); err != nil {
+			return err
+		}
 	}
-	return cr.inherit(before, next)
+	var last *key.Meta
+	if before != nil {
+		last = &before.Meta
+	}
+	var err error
+	next.Meta, err = next.Meta.Follow(last, cr.exportable)
+	return err
 }
 
 func (cr *creation) firstHead(ctx context.Context) (head, stamp, error) {
@@ -287,6 +303,9 @@ func (h *HSM) UpdateKey(ctx context.Context, who Caller, name key.Name, version 
 		return Bundle{}, err
 	}
 	defer c.end(&err)
+	if ch.Release, err = normalPolicy(ch.Release); err != nil {
+		return Bundle{}, err
+	}
 	var after key.Meta
 	err = c.update(ctx, func() (out change, err error) {
 		after, out, err = c.buildUpdate(ctx, name, version, ch)
@@ -314,6 +333,9 @@ func (c *call) buildUpdate(ctx context.Context, name key.Name, version key.Versi
 	if err != nil {
 		return key.Meta{}, change{}, err
 	}
+	if ch.Release != nil && version != hd.Meta.Version {
+		return key.Meta{}, change{}, answerf(key.ErrBadParameter, "Key Release Policy can only be set on versionless key; leave the version out")
+	}
 	after, err := before.Apply(ch, c.h.now())
 	if err != nil {
 		return key.Meta{}, change{}, err
@@ -326,5 +348,6 @@ func (c *call) buildUpdate(ctx context.Context, name key.Name, version key.Versi
 		hd.Meta = after
 		out.ops = append(out.ops, c.v.put(headName(name), hs, hd))
 	}
+	after.Release = hd.Meta.Release
 	return after, out, nil
 }

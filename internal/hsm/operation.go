@@ -30,6 +30,10 @@ const (
 	OpKeyRotate
 	OpRotationPolicyGet
 	OpRotationPolicySet
+	OpKeyRelease
+	OpKeyAttestation
+	OpSecureWrap
+	OpSecureUnwrap
 	OpDomainDownload
 	OpDomainDownloadStatus
 	OpDomainTransferKey
@@ -96,6 +100,11 @@ var table = [operationEnd]Row{
 	OpKeyRotate:         {"KeyRotate", rbac.KeysRotate, whileActive, true, "POST /keys/{key-name}/rotate", "7.3-preview"},
 	OpRotationPolicyGet: {"KeyRotationPolicyGet", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/rotationpolicy", "7.3-preview"},
 	OpRotationPolicySet: {"KeyRotationPolicySet", rbac.KeysWrite, whileActive, true, "PUT /keys/{key-name}/rotationpolicy", "7.3-preview"},
+	// A release changes nothing, but its audit entry must be on disk before the key leaves.
+	OpKeyRelease:     {"KeyRelease", rbac.KeysRelease, whileActive, true, "POST /keys/{key-name}/{key-version}/release", "7.3-preview"},
+	OpKeyAttestation: {"KeyGetAttestation", rbac.KeysRead, whileActive, false, "GET /keys/{key-name}/{key-version}/attestation", "7.6-preview.2"},
+	OpSecureWrap:     {"KeySecureWrap", rbac.KeysWrap, whileActive, false, "POST /keys/{key-name}/{key-version}/securewrapkey", "2026-01-01-preview"},
+	OpSecureUnwrap:   {"KeySecureUnwrap", rbac.KeysUnwrap, whileActive, true, "POST /keys/{key-name}/{key-version}/secureunwrapkey", "2026-01-01-preview"},
 
 	OpDomainDownload:       {"SecurityDomainBackup", rbac.DomainDownload, []State{Provisioned, Active}, true, "POST /securitydomain/download", "7.2-preview"},
 	OpDomainDownloadStatus: {"SecurityDomainBackupStatusGet", rbac.DomainDownloadRead, anyDomain, true, "GET /securitydomain/download/pending", "7.2-preview"},

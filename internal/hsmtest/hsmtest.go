@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"redoubt/internal/api/attest"
 	"redoubt/internal/api/identity"
 	"redoubt/internal/audit"
 	"redoubt/internal/blob"
@@ -47,7 +48,8 @@ type Site struct {
 	Cloud   *cloud.Cloud
 	Account cloud.Account
 	Issuer  *identity.Issuer
-	Config  fleet.Config // of the Fleet; changes count from the next Restart on
+	Attest  *attest.Handler // the test attestation service that the HSMs trust, as Attestation
+	Config  fleet.Config    // of the Fleet; changes count from the next Restart on
 
 	locked     *atomic.Bool // the unlock driver opens nothing
 	mu         sync.Mutex
@@ -83,8 +85,8 @@ func New(t testing.TB) *Site {
 	s.Roots = unlock.NewRoots(filepath.Join(s.Dir, "roots"), driver{s.locked})
 	s.openCloud()
 	s.Config = fleet.Config{Store: s.Faults, Roots: s.Roots, OpenContainer: s.openContainer, Clock: s.Clock.Now, RestorePointMaxAge: 30 * time.Minute,
-		OpenAudit: func(id string) (*audit.Log, error) { return audit.Open(filepath.Join(s.Dir, "audit", id+".jsonl")) },
-		Log:       slog.New(slog.DiscardHandler)}
+		OpenAudit:   func(id string) (*audit.Log, error) { return audit.Open(filepath.Join(s.Dir, "audit", id+".jsonl")) },
+		Attestation: s.openAttestation(), Log: slog.New(slog.DiscardHandler)}
 	s.open()
 	t.Cleanup(s.end)
 	return s

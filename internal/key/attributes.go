@@ -49,6 +49,8 @@ type Change struct {
 	NotBefore, Expires *int64
 	Ops                []string          // empty: unchanged
 	Tags               map[string]string // nil: unchanged; empty: all removed
+	Exportable         *bool             // can only be what it is
+	Release            *ReleasePolicy    // normalised
 }
 
 // CreateParams is what CreateKey takes.
@@ -59,6 +61,8 @@ type CreateParams struct {
 	// NotBefore and Expires are Unix seconds, 0 for none.
 	NotBefore, Expires int64
 	Tags               map[string]string
+	Exportable         *bool          // nil: as the version before, false for a new key
+	Release            *ReleasePolicy // nil: that of the version before
 }
 
 // CheckTags enforces the service's limits.
@@ -115,8 +119,15 @@ func (m Meta) Apply(c Change, now int64) (Meta, error) {
 		}
 		m.Tags = c.Tags
 	}
+	if c.Exportable != nil && *c.Exportable != m.Attributes.Exportable {
+		return Meta{}, errExportableFixed
+	}
+	var err error
+	if m.Release, err = m.Release.succeed(c.Release); err != nil {
+		return Meta{}, err
+	}
 	m.Attributes.Updated = now
-	return m, nil
+	return m, m.CheckRelease()
 }
 
 // CheckUse tells whether the version may do op at time now: enabled, listed in key_ops, and within its
@@ -132,7 +143,7 @@ func (m Meta) CheckUse(op Op, now int64) error {
 	if !listed {
 		return fmt.Errorf("%w: Operation %s is not permitted on this key; key_ops are %v", ErrOperationForbidden, op, m.Ops)
 	}
-	if op == OpDecrypt || op == OpUnwrap || op == OpVerify {
+	if op == OpDecrypt || op == OpUnwrap || op == OpVerify || op == OpSecureUnwrap {
 		return nil
 	}
 	if m.Attributes.NotBefore != 0 && now < m.Attributes.NotBefore {

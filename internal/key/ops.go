@@ -19,13 +19,17 @@ const (
 	OpUnwrap  Op = "unwrapKey"
 	OpImport  Op = "import"
 	OpExport  Op = "export"
+
+	// OpSecureWrap and OpSecureUnwrap are for keys that do nothing else.
+	OpSecureWrap   Op = "secureWrapKey"
+	OpSecureUnwrap Op = "secureUnwrapKey"
 )
 
 // allowedOps is what a key type may be asked to do at all. The order is the one the service echoes.
 var allowedOps = map[Type][]Op{
-	RSA: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpImport, OpExport},
+	RSA: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpImport, OpExport, OpSecureWrap, OpSecureUnwrap},
 	EC:  {OpSign, OpVerify, OpExport},
-	Oct: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpExport},
+	Oct: {OpDecrypt, OpEncrypt, OpUnwrap, OpSign, OpVerify, OpWrap, OpExport, OpSecureWrap, OpSecureUnwrap},
 }
 
 // ParseOps checks a request's key_ops for a key of type t: no duplicates, nothing the type cannot do, and

@@ -98,7 +98,7 @@ func (q *request) deviceState(r fleet.Resource, p *hsmProperties) {
 		p.ProvisioningState = "SecurityDomainRestore"
 		p.SecurityDomain = securityDomain{"NotActivated", "The HSM waits for a security domain. Exchange key (x5t#S256): " + s.ExchangeFingerprint}
 	case hsm.Active:
-		p.SecurityDomain = securityDomain{"Active", "Your HSM has been activated and can be used for cryptographic operations. Security domain: " + s.DomainID}
+		p.SecurityDomain = securityDomain{"Active", "Your HSM has been activated and can be used for cryptographic operations. Security domain: " + s.DomainID + ". Attestation root (SHA-256): " + s.AttestationRoot}
 	case hsm.Restoring:
 		p.ProvisioningState = "Restoring"
 		p.SecurityDomain = securityDomain{"Active", "A full restore is running. Security domain: " + s.DomainID}

@@ -12,6 +12,7 @@ import (
 	"redoubt/internal/hsm"
 	"redoubt/internal/key"
 	"redoubt/internal/rbac"
+	"redoubt/internal/release"
 )
 
 // Problem is an error as it goes over the wire: {"error":{"code","message","innererror":{"code"}}}.
@@ -59,6 +60,10 @@ var table = []row{
 	{key.ErrTooManyVersions, 400, "BadParameter", ""},
 	{key.ErrNoRotationPolicy, 400, "BadParameter", ""},
 	{key.ErrPurgeProtected, 403, "Forbidden", ""},
+
+	{release.ErrBadToken, 400, "BadParameter", ""},
+	{release.ErrUntrusted, 403, "Forbidden", "AccessDenied"},
+	{release.ErrNotMet, 403, "Forbidden", "AccessDenied"},
 
 	{rbac.ErrDenied, 403, "AccessDenied", ""},
 	{rbac.ErrAssignmentNotFound, 404, "RoleAssignmentNotFound", ""},

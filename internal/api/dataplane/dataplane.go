@@ -60,7 +60,7 @@ type request struct {
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[target]
-	for _, r := range slices.Concat(rotationRoutes, keyRoutes, keyImportRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
+	for _, r := range slices.Concat(rotationRoutes, releaseRoutes, keyRoutes, keyImportRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
 		rows = append(rows, azhttp.Route[target]{Method: r.method, Pattern: r.pattern, Handle: targetOf(r)})
 	}
 	h.routes = azhttp.NewRouter(rows)

@@ -36,6 +36,7 @@ func (k keyBundle) AppendJSON(b []byte) []byte {
 	b = k.Key.append(append(b, `{"key":`...))
 	b = k.Attributes.append(append(b, `,"attributes":`...))
 	b = appendTags(b, k.Tags)
+	b = k.Release.append(b)
 	return append(k.deletion.append(b), '}')
 }
 
@@ -89,7 +90,27 @@ func (a attributes) append(b []byte) []byte {
 	b = strconv.AppendInt(append(b, `,"recoverableDays":`...), int64(a.RecoverableDays), 10)
 	b = strconv.AppendBool(append(b, `,"exportable":`...), a.Exportable)
 	b = appendSome(b, "hsmPlatform", a.HSMPlatform)
-	return append(appendNonZero(b, "key_size", int64(a.KeySize)), '}')
+	b = appendNonZero(b, "key_size", int64(a.KeySize))
+	return append(a.Attestation.append(b), '}')
+}
+
+func (a *keyAttestation) append(b []byte) []byte {
+	if a == nil {
+		return b
+	}
+	b = appendBytes(append(b, `,"attestation":{"certificatePemFile":`...), a.Certificates)
+	b = appendBytes(append(b, `,"privateKeyAttestation":`...), a.Private)
+	b = appendSomeBytes(b, "publicKeyAttestation", a.Public)
+	return append(appendText(append(b, `,"version":`...), a.Version), '}')
+}
+
+func (p *releasePolicy) append(b []byte) []byte {
+	if p == nil {
+		return b
+	}
+	b = appendText(append(b, `,"release_policy":{"contentType":`...), p.ContentType)
+	b = appendBytes(append(b, `,"data":`...), p.Data)
+	return append(strconv.AppendBool(append(b, `,"immutable":`...), p.Immutable), '}')
 }
 
 func (d deletion) append(b []byte) []byte {

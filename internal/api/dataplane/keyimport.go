@@ -78,8 +78,7 @@ func (p *keyImportParameters) params() (hsm.ImportParams, error) {
 	if err != nil {
 		return hsm.ImportParams{}, err
 	}
-	params, err := p.newKeyParameters.params(p.Key.KeyOps)
-	return hsm.ImportParams{CreateParams: params, Material: m}, err
+	return hsm.ImportParams{CreateParams: p.newKeyParameters.params(p.Key.KeyOps), Material: m}, nil
 }
 
 // importKey leaves no private part behind in a buffer that it can reach.

@@ -43,27 +43,25 @@ type keyAttributes struct {
 	Enabled    *bool  `json:"enabled"`
 	NotBefore  *int64 `json:"nbf"`
 	Expires    *int64 `json:"exp"`
-	Exportable bool   `json:"exportable"`
+	Exportable *bool  `json:"exportable"`
 }
 
 // newKeyParameters is what creating and importing have in common.
 type newKeyParameters struct {
 	Attributes keyAttributes     `json:"attributes"`
 	Tags       map[string]string `json:"tags"`
+	Release    *releasePolicy    `json:"release_policy"`
 }
 
-func (p newKeyParameters) params(ops []string) (key.CreateParams, error) {
-	if p.Attributes.Exportable {
-		return key.CreateParams{}, azhttp.Bad("Exportable keys must have release policy")
-	}
-	out := key.CreateParams{Ops: ops, Enabled: p.Attributes.Enabled, Tags: p.Tags}
+func (p newKeyParameters) params(ops []string) key.CreateParams {
+	out := key.CreateParams{Ops: ops, Enabled: p.Attributes.Enabled, Tags: p.Tags, Exportable: p.Attributes.Exportable, Release: p.Release.domain()}
 	if p.Attributes.NotBefore != nil {
 		out.NotBefore = *p.Attributes.NotBefore
 	}
 	if p.Attributes.Expires != nil {
 		out.Expires = *p.Attributes.Expires
 	}
-	return out, nil
+	return out
 }
 
 type keyCreateParameters struct {
@@ -90,9 +88,9 @@ func (p keyCreateParameters) params() (key.CreateParams, error) {
 	if err != nil {
 		return key.CreateParams{}, err
 	}
-	out, err := p.newKeyParameters.params(p.KeyOps)
+	out := p.newKeyParameters.params(p.KeyOps)
 	out.Spec = spec
-	return out, err
+	return out, nil
 }
 
 func createKey(q *request) (azhttp.Reply, error) {
@@ -135,13 +133,15 @@ func updateKey(q *request) (azhttp.Reply, error) {
 		KeyOps     []string          `json:"key_ops"`
 		Attributes keyAttributes     `json:"attributes"`
 		Tags       map[string]string `json:"tags"`
+		Release    *releasePolicy    `json:"release_policy"`
 	}
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
 	a := body.Attributes
 	return q.bundleReply(q.hsm.UpdateKey(q.Context(), q.who, n, v,
-		key.Change{Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Ops: body.KeyOps, Tags: body.Tags}))
+		key.Change{Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Ops: body.KeyOps, Tags: body.Tags,
+			Exportable: a.Exportable, Release: body.Release.domain()}))
 }
 
 func deleteKey(q *request) (azhttp.Reply, error) {

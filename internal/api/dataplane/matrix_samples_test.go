@@ -130,6 +130,17 @@ func use(op key.Op) func(hsm.State, keyState) answer {
 	}
 }
 
+// madeForIt is what only keys made for it can do, which those of the matrix are not: leave the HSM, wrap for attested environments.
+func madeForIt(_ hsm.State, k keyState) answer {
+	switch k {
+	case absent, deleted:
+		return keyNotFound
+	case disabled:
+		return answer{403, "Forbidden", "KeyDisabled"}
+	}
+	return answer{403, "Forbidden", "KeyOperationForbidden"}
+}
+
 // The key encryption key of RFC 3394, 4.3, and what it wraps there.
 const (
 	matrixKey     = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -174,6 +185,11 @@ func samples(download string) map[string]sample {
 		"POST /keys/{key-name}/{key-version}/decrypt":   crypto(key.OpDecrypt, "decrypt", `{"alg":"A256CBC","value":"`+sixteen+`","iv":"`+sixteen+`"}`),
 		"POST /keys/{key-name}/{key-version}/wrapkey":   crypto(key.OpWrap, "wrapkey", `{"alg":"A256KW","value":"`+sixteen+`"}`),
 		"POST /keys/{key-name}/{key-version}/unwrapkey": crypto(key.OpUnwrap, "unwrapkey", `{"alg":"A256KW","value":"`+matrixWrapped+`"}`),
+
+		"POST /keys/{key-name}/{key-version}/release":         {"POST /keys/{key}/release", `{"target":"x"}`, onKey, madeForIt},
+		"GET /keys/{key-name}/{key-version}/attestation":      {"GET /keys/{key}/attestation", "", onKey, onLive(ok)},
+		"POST /keys/{key-name}/{key-version}/securewrapkey":   {"POST /keys/{key}/securewrapkey", `{"alg":"A256KW"}`, onKey, madeForIt},
+		"POST /keys/{key-name}/{key-version}/secureunwrapkey": {"POST /keys/{key}/secureunwrapkey", `{"alg":"A256KW","value":"` + matrixWrapped + `","target":"x"}`, onKey, madeForIt},
 
 		"POST /securitydomain/download":        {"POST /securitydomain/download", download, root, always(answer{202, "", ""})},
 		"GET /securitydomain/download/pending": {"GET /securitydomain/download/pending", "", root, downloaded},

@@ -23,11 +23,13 @@ type apiVersion int
 
 // The versions that brought new members.
 var (
-	firstVersion   = rank("7.2-preview")
-	sinceHSM       = rank("7.5-preview.1")      // attributes.hsmPlatform
-	sinceKeySize   = rank("2026-01-01-preview") // attributes.key_size
-	newestVersion  = apiVersion(len(versions) - 1)
-	versionsByName = func() map[string]apiVersion {
+	firstVersion = rank("7.2-preview")
+	sinceHSM     = rank("7.5-preview.1")      // attributes.hsmPlatform
+	sinceKeySize = rank("2026-01-01-preview") // attributes.key_size
+	// secureunwrapkey needs applicationTrustedIssuer
+	sinceTrustedIssuer = rank("2026-07-01-preview")
+	newestVersion      = apiVersion(len(versions) - 1)
+	versionsByName     = func() map[string]apiVersion {
 		m := make(map[string]apiVersion, len(versions))
 		for i, name := range versions {
 			m[name] = apiVersion(i)

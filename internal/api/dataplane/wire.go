@@ -77,6 +77,8 @@ type attributes struct {
 	Exportable      bool   `json:"exportable"`
 	HSMPlatform     string `json:"hsmPlatform,omitempty"`
 	KeySize         int    `json:"key_size,omitempty"`
+
+	Attestation *keyAttestation `json:"attestation,omitempty"`
 }
 
 // deletion is what the Deleted forms add.
@@ -90,6 +92,7 @@ type keyBundle struct {
 	Key        jsonWebKey        `json:"key"`
 	Attributes attributes        `json:"attributes"`
 	Tags       map[string]string `json:"tags,omitempty"`
+	Release    *releasePolicy    `json:"release_policy,omitempty"`
 	deletion
 }
 
@@ -113,7 +116,7 @@ func (q *request) bundle(b hsm.Bundle) keyBundle {
 		m.Ops = []key.Op{} // clients expect a list
 	}
 	return keyBundle{Key: jsonWebKey{Kid: q.kid(m.Name, m.Version), Kty: string(m.Spec.Type), KeyOps: m.Ops, Crv: string(m.Spec.Curve),
-		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: q.attributes(b), Tags: m.Tags, deletion: q.deletion(b)}
+		N: m.Public.N, E: m.Public.E, X: m.Public.X, Y: m.Public.Y}, Attributes: q.attributes(b), Tags: m.Tags, Release: shownPolicy(m.Release), deletion: q.deletion(b)}
 }
 
 // item is the list form; version is empty where the list shows names.
@@ -125,7 +128,7 @@ func (q *request) item(b hsm.Bundle, version key.Version) keyItem {
 func (q *request) attributes(b hsm.Bundle) attributes {
 	a := b.Meta.Attributes
 	out := attributes{Enabled: a.Enabled, NotBefore: a.NotBefore, Expires: a.Expires, Created: a.Created, Updated: a.Updated,
-		RecoveryLevel: b.RecoveryLevel, RecoverableDays: b.RecoverableDays}
+		RecoveryLevel: b.RecoveryLevel, RecoverableDays: b.RecoverableDays, Exportable: a.Exportable}
 	if q.version.has(sinceHSM) {
 		out.HSMPlatform = "0" // software
 	}
