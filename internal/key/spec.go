@@ -42,7 +42,7 @@ const (
 )
 
 // secp256k1 is how az keyvault key import calls P-256K.
-const secp256k1 Curve = "SECP256K1"
+const secp256k1 = "SECP256K1"
 
 // Width is the length of a coordinate and of a private scalar, in bytes; 0 for an unknown curve.
 func (c Curve) Width() int {

@@ -14,20 +14,13 @@ import (
 	"redoubt/internal/key"
 )
 
-// signOnly is what all EC keys do not do.
-type signOnly struct{}
-
-func (signOnly) encrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
-	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not encrypt (%q)", key.ErrBadAlgorithm, alg)
-}
-
-func (signOnly) decrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
-	return key.CipherOutput{}, fmt.Errorf("%w: EC keys do not decrypt (%q)", key.ErrBadAlgorithm, alg)
+// noCipher is the answer of all EC keys to what they do not do.
+func noCipher(alg key.Algorithm) error {
+	return fmt.Errorf("%w: EC keys neither encrypt nor decrypt (%q)", key.ErrBadAlgorithm, alg)
 }
 
 // nistBody is a key on one of the standard library's curves; k256Body has the other.
 type nistBody struct {
-	signOnly
 	priv  *ecdsa.PrivateKey // the numbers, for encoding and wiping
 	use   crypto.Signer     // the engine's form of it
 	hash  crypto.Hash
@@ -89,6 +82,14 @@ func (e *nistBody) verify(_ key.Algorithm, digest, sig []byte) (bool, error) {
 	}
 	r, s := new(big.Int).SetBytes(sig[:e.width]), new(big.Int).SetBytes(sig[e.width:])
 	return ecdsa.Verify(&e.priv.PublicKey, digest, r, s), nil
+}
+
+func (*nistBody) encrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, noCipher(alg)
+}
+
+func (*nistBody) decrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, noCipher(alg)
 }
 
 func (e *nistBody) payload() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(e.priv) }

@@ -95,6 +95,7 @@ func curveOf(c key.Curve) elliptic.Curve {
 		return elliptic.P384()
 	case key.P521:
 		return elliptic.P521()
+	case key.P256K:
 	}
 	return nil
 }

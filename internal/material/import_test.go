@@ -282,7 +282,7 @@ func scalarOf(t testing.TB, k Key) secret.Bytes {
 
 func orderOf(c key.Curve) *big.Int {
 	if c == key.P256K {
-		return decred.S256().N
+		return decred.Params().N
 	}
 	return curveOf(c).Params().N
 }

@@ -52,8 +52,6 @@ func rebuilt(t testing.TB, file string, change func(outer *anyPKCS8, inner *anyS
 			t.Fatal(err)
 		}
 	}
-	was := inner
-	was.D, was.Public.Bytes = bytes.Clone(inner.D), bytes.Clone(inner.Public.Bytes)
 	change(&outer, &inner)
 	if isEC && outer.Key != nil {
 		outer.Key = mustDER(t, inner)

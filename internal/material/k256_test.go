@@ -71,12 +71,12 @@ func decredSignature(sig []byte) *decredsa.Signature {
 
 // otherS replaces s by the order less s, which verifies as well.
 func otherS(sig []byte) []byte {
-	s := new(big.Int).Sub(decred.S256().N, new(big.Int).SetBytes(sig[32:]))
+	s := new(big.Int).Sub(decred.Params().N, new(big.Int).SetBytes(sig[32:]))
 	return append(bytes.Clone(sig[:32]), s.FillBytes(make([]byte, 32))...)
 }
 
 func edgeScalars() [][]byte {
-	n := decred.S256().N
+	n := decred.Params().N
 	var out [][]byte
 	for _, v := range []*big.Int{
 		new(big.Int), big.NewInt(1), big.NewInt(2), new(big.Int).Sub(n, big.NewInt(1)), n, new(big.Int).Add(n, big.NewInt(1)),

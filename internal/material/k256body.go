@@ -10,10 +10,7 @@ import (
 )
 
 // k256Body is a P-256K key.
-type k256Body struct {
-	signOnly
-	key k256
-}
+type k256Body struct{ key k256 }
 
 func newK256(spec key.Spec, k k256) Key {
 	point := k.point()
@@ -51,6 +48,14 @@ func (b *k256Body) sign(alg key.Algorithm, digest []byte) ([]byte, error) {
 
 func (b *k256Body) verify(_ key.Algorithm, digest, sig []byte) (bool, error) {
 	return b.key.verify(digest, sig), nil
+}
+
+func (*k256Body) encrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, noCipher(alg)
+}
+
+func (*k256Body) decrypt(alg key.Algorithm, _ key.CipherInput) (key.CipherOutput, error) {
+	return key.CipherOutput{}, noCipher(alg)
 }
 
 // payload is what the standard library would write, if it knew the curve.

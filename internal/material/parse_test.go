@@ -149,7 +149,7 @@ func TestParseRefusesUnbalancedRSA(t *testing.T) {
 func TestParseRefusesInconsistentEC(t *testing.T) {
 	t.Parallel()
 	testInconsistentEC(t, "p256.pem", elliptic.P256().Params().N)
-	testInconsistentEC(t, "p256k.pem", decred.S256().N)
+	testInconsistentEC(t, "p256k.pem", decred.Params().N)
 }
 
 func testInconsistentEC(t *testing.T, name string, order *big.Int) {
