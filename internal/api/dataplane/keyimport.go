@@ -78,7 +78,11 @@ func (p *keyImportParameters) params() (hsm.ImportParams, error) {
 	if err != nil {
 		return hsm.ImportParams{}, err
 	}
-	return hsm.ImportParams{CreateParams: p.newKeyParameters.params(p.Key.KeyOps), Material: m}, nil
+	ops := p.Key.KeyOps
+	if len(ops) == 0 { // in the JWKs of the Java client the list is empty unless its caller filled it
+		ops = nil
+	}
+	return hsm.ImportParams{CreateParams: p.newKeyParameters.params(ops), Material: m}, nil
 }
 
 // importKey leaves no private part behind in a buffer that it can reach.

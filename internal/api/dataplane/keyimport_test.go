@@ -55,6 +55,7 @@ func TestImport(t *testing.T) {
 	full := rsaJWK(t, priv)
 	bundle := `{"key":{"kid":"` + keys + `r/{v}","kty":"RSA-HSM","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"],"n":"` + b64(priv.N.Bytes()) + `","e":"AQAB"},"attributes":` + attributes + `}`
 	same(t, c.do("PUT /keys/r", jwk{"key": full}).Want(200), bundle)
+	same(t, c.do("PUT /keys/r", jwk{"key": full.with("key_ops", []string{})}).Want(200), bundle)
 	for what, body := range map[string]jwk{ // members of the JWK besides, and those of read-only attributes, are ignored
 		"-HSM":           {"key": full.with("kty", "RSA-HSM", "kid", "x"), "Hsm": true},
 		"without primes": {"key": full.with("p", nil, "q", nil, "dp", nil, "dq", nil, "qi", nil), "Hsm": false},
