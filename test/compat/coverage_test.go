@@ -19,7 +19,7 @@ const (
 	coverageHead = `# Coverage of the data plane
 
 Made from the device's operation table (` + "`internal/hsm/operation.go`" + `), from the list of operations in Microsoft's OpenAPI documents up
-to 2026-04-01 and from what the last compat run recorded; ` + "`go test ./test/compat -update`" + ` writes it. A test fails when it is
+to 2026-07-01-preview and from what the last compat run recorded; ` + "`go test ./test/compat -update`" + ` writes it. A test fails when it is
 stale, and ` + "`make compat`" + ` fails when a key operation has no row or no program exercised it.
 
 *Since* is the first api-version that has the operation. *Data action* is what the caller needs, below

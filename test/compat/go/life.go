@@ -102,7 +102,7 @@ func (s *session) refusals() {
 
 // apiVersions are all of Managed HSM's, oldest first.
 var apiVersions = []string{"7.2-preview", "7.2", "7.3-preview", "7.3", "7.4-preview.1", "7.4", "7.5-preview.1", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6",
-	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01"}
+	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01", "2026-05-01-preview", "2026-07-01-preview"}
 
 // since tells whether an api-version is first or a later one.
 func since(v, first string) bool {

@@ -78,7 +78,7 @@ func (d documents) list() []byte {
 		}
 	}
 	var b bytes.Buffer
-	b.WriteString("# The operations of the data plane up to " + newest + ": document, first api-version, method, path. Written by `make compat UPDATE=1`.\n")
+	b.WriteString("# The operations of the data plane up to " + claimed[len(claimed)-1] + ": document, first api-version, method, path. Written by `make compat UPDATE=1`.\n")
 	order := func(x, y string) int {
 		xm, xp, _ := strings.Cut(x, " ")
 		ym, yp, _ := strings.Cut(y, " ")

@@ -16,12 +16,12 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// newest is the api-version whose keys document tells which operations there are.
+// newest is the newest stable api-version: its keys document tells which operations there must be.
 const newest = "2026-04-01"
 
 // claimed are the api-versions that Redoubt answers, oldest first.
 var claimed = []string{"7.2-preview", "7.2", "7.3-preview", "7.3", "7.4-preview.1", "7.4", "7.5-preview.1", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6",
-	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", newest}
+	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", newest, "2026-05-01-preview", "2026-07-01-preview"}
 
 // route is one operation of one document.
 type route struct {
