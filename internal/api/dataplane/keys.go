@@ -68,7 +68,7 @@ type keyCreateParameters struct {
 	newKeyParameters
 	Kty            string   `json:"kty"`
 	KeySize        int      `json:"key_size"`
-	PublicExponent *int     `json:"public_exponent"`
+	PublicExponent int      `json:"public_exponent"` // 0: the usual one; the Java client sends it for RSA keys of whose exponent its caller said nothing
 	KeyOps         []string `json:"key_ops"`
 	Crv            string   `json:"crv"`
 }
@@ -78,13 +78,7 @@ func (p keyCreateParameters) params() (key.CreateParams, error) {
 	if err != nil {
 		return key.CreateParams{}, err
 	}
-	exponent := 0 // the usual one
-	if p.PublicExponent != nil {
-		if exponent = *p.PublicExponent; exponent == 0 {
-			return key.CreateParams{}, azhttp.Bad("public_exponent is odd, from 3 on; leave it out for 65537")
-		}
-	}
-	spec, err := key.NewSpec(t, p.KeySize, key.Curve(p.Crv), exponent)
+	spec, err := key.NewSpec(t, p.KeySize, key.Curve(p.Crv), p.PublicExponent)
 	if err != nil {
 		return key.CreateParams{}, err
 	}

@@ -119,11 +119,14 @@ func TestKeyTypes(t *testing.T) {
 			}
 		}
 	}
+	if a := c.do("POST /keys/usual/create", `{"kty":"RSA","public_exponent":0}`).Want(200); !strings.Contains(string(a.Body), `"e":"AQAB"`) {
+		t.Errorf("exponent 0: %s", a.Body)
+	}
 	if a := c.do("POST /keys/three/create", `{"kty":"RSA","public_exponent":3}`).Want(200); !strings.Contains(string(a.Body), `"e":"Aw"`) {
 		t.Errorf("exponent 3: %s", a.Body)
 	}
 	for body, inner := range map[string]string{`{"kty":"PQC"}`: "KeyTypeNotSupported", `{}`: "KeyTypeNotSupported", `{"kty":"RSA","key_size":1024}`: "", `{"kty":"RSA","key_size":2047}`: "", `{"kty":"EC","crv":"P-192"}`: "",
-		`{"kty":"oct","key_size":64}`: "", `{"kty":"EC","key_ops":["fly"]}`: "", `{"kty":"RSA","public_exponent":4}`: "", `{"kty":"RSA","public_exponent":1}`: "", `{"kty":"RSA","public_exponent":0}`: "", `{"kty":"RSA","public_exponent":2147483649}`: ""} {
+		`{"kty":"oct","key_size":64}`: "", `{"kty":"EC","key_ops":["fly"]}`: "", `{"kty":"RSA","public_exponent":4}`: "", `{"kty":"RSA","public_exponent":1}`: "", `{"kty":"RSA","public_exponent":2147483649}`: ""} {
 		c.do("POST /keys/refused/create", body).WantError(400, "BadParameter", inner)
 	}
 	c.do("POST /keys/refused/create", `{"kty":"EC","attributes":{"exportable":true}}`).WantError(400, "BadParameter", "", "Exportable keys must have release policy")
