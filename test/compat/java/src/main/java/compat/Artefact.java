@@ -116,15 +116,20 @@ final class Artefact {
         Check.must(() -> Files.write(file(program), lines));
     }
 
+    /** Reads a JSON object. */
+    static Map<String, Object> parse(String json) {
+        return Check.must(() -> {
+            try (JsonReader r = JsonProviders.createReader(json)) {
+                return r.readMap(JsonReader::readUntyped);
+            }
+        });
+    }
+
     /** Reads a program's file, which must not be empty. */
     static List<Artefact> read(String program) {
         List<Artefact> out = new ArrayList<>();
         for (String line : Check.must(() -> Files.readAllLines(file(program)))) {
-            out.add(new Artefact(Check.must(() -> {
-                try (JsonReader r = JsonProviders.createReader(line)) {
-                    return r.readMap(JsonReader::readUntyped);
-                }
-            })));
+            out.add(new Artefact(parse(line)));
         }
         Check.that(!out.isEmpty(), program + " has left no artefacts");
         return out;

@@ -19,6 +19,7 @@ public final class Main {
         PARTS.put("ciphers", Ciphers::walk);
         PARTS.put("local", Local::walk);
         PARTS.put("rotation", Rotation::walk);
+        PARTS.put("release", Release::walk);
         PARTS.put("extras", Extras::walk);
         PARTS.put("async", Async::walk);
         PARTS.put("refusals", Refusals::walk);
