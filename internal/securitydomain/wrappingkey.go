@@ -68,41 +68,22 @@ func ParseWrappingKey(name string, certPEM, keyPEM []byte, password secret.Bytes
 
 // parseKeyPEM reads the first private key of a PEM file.
 func parseKeyPEM(text []byte, password secret.Bytes) (*rsa.PrivateKey, error) {
-	for rest := text; ; {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			return nil, errors.New("it holds no PEM private key (-----BEGIN PRIVATE KEY-----)")
-		}
-		defer clear(block.Bytes)
-		switch block.Type {
-		case "PRIVATE KEY":
-			if err := noPassword(password); err != nil {
-				return nil, err
-			}
-			return parsePKCS8(block.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			der, err := decryptPKCS8(block.Bytes, password)
-			if err != nil {
-				return nil, err
-			}
-			defer clear(der)
-			return parsePKCS8(der)
-		case "RSA PRIVATE KEY":
-			return parsePKCS1(block, password)
-		case "EC PRIVATE KEY":
-			return nil, errors.New("it is an EC key: wrapping keys are RSA")
-		case "OPENSSH PRIVATE KEY":
-			return nil, errors.New("it is in OpenSSH form; convert it: ssh-keygen -p -m PKCS8 -f FILE")
-		}
+	form, der, err := readKeyPEM(text, password)
+	if err != nil {
+		return nil, err
 	}
-}
-
-func noPassword(password secret.Bytes) error {
-	if password.Len() > 0 {
-		return errors.New("a password was given but the key is not encrypted: leave the password out")
+	defer clear(der)
+	switch form {
+	case formPKCS1:
+		key, err := x509.ParsePKCS1PrivateKey(der)
+		if err != nil {
+			return nil, errors.New("its content is not a valid PKCS #1 private key: truncated or altered")
+		}
+		return key, nil
+	case formSEC1:
+		return nil, errors.New("it is an EC key: wrapping keys are RSA")
 	}
-	return nil
+	return parsePKCS8(der)
 }
 
 func parsePKCS8(der []byte) (*rsa.PrivateKey, error) {
@@ -113,34 +94,6 @@ func parsePKCS8(der []byte) (*rsa.PrivateKey, error) {
 	key, ok := k.(*rsa.PrivateKey)
 	if !ok {
 		return nil, errors.New("it is not an RSA key: wrapping keys are RSA")
-	}
-	return key, nil
-}
-
-func parsePKCS1(block *pem.Block, password secret.Bytes) (*rsa.PrivateKey, error) {
-	der := block.Bytes
-	//nolint:staticcheck // RFC 1423 encryption is weak, but such key files exist and az opens them; we only read them
-	if x509.IsEncryptedPEMBlock(block) {
-		if password.Len() == 0 {
-			return nil, errNeedsPassword
-		}
-		plain, err := x509.DecryptPEMBlock(block, password.Expose()) //nolint:staticcheck // as above
-		if err != nil {
-			return nil, errWrongPassword
-		}
-		defer clear(plain)
-		key, err := x509.ParsePKCS1PrivateKey(plain)
-		if err != nil {
-			return nil, errWrongPassword
-		}
-		return key, nil
-	}
-	if err := noPassword(password); err != nil {
-		return nil, err
-	}
-	key, err := x509.ParsePKCS1PrivateKey(der)
-	if err != nil {
-		return nil, errors.New("its content is not a valid PKCS #1 private key: truncated or altered")
 	}
 	return key, nil
 }
