@@ -125,3 +125,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestKID(t *testing.T) {
+	t.Parallel()
+	if k, err := ParseKID(kid); err != nil || k != (KID{"contosomhsm.managedhsm.azure.net", "kek", "0123456789abcdef0123456789abcdef"}) {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if k, err := ParseKID("https://h:8443/Keys/k/v"); err != nil || k != (KID{"h:8443", "k", "v"}) {
+		t.Errorf("%+v, %v", k, err)
+	}
+	for _, bad := range []string{"", "kek", "http://h/keys/k/v", "https:///keys/k/v", "https://h/keys/k", "https://h/keys/k/", "https://h/keys//v", "https://h/keys/k/v/", "https://h//keys/k/v",
+		"https://h/keys/k/v?x", "https://h/keys/k/v#x", "https://u@h/keys/k/v", "https://h/secrets/k/v", "https://h/%zz/k/v"} {
+		if k, err := ParseKID(bad); !errors.Is(err, ErrBadBlob) || k != (KID{}) {
+			t.Errorf("%q: %+v, %v", bad, k, err)
+		}
+	}
+}

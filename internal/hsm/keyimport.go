@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"redoubt/internal/byok"
@@ -174,24 +173,19 @@ func (c *call) exchangeKeyFor(ctx context.Context, blob byok.Blob) (material.Key
 	return k, nil
 }
 
-// parseKID reads the identifier of a key version: https://HOST/keys/NAME/VERSION.
+// parseKID reads the identifier of a key version.
 func parseKID(kid string) (key.Name, key.Version, error) {
-	bad := answerf(key.ErrBadParameter, "header.kid of the transfer blob is %.200q; it is the identifier of the key exchange key, with its version: https://HSM/keys/NAME/VERSION (key.kid of az keyvault key show)", kid)
-	u, err := url.Parse(kid)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", "", bad
+	k, err := byok.ParseKID(kid)
+	var name key.Name
+	var version key.Version
+	if err == nil {
+		name, err = key.ParseName(k.Name)
 	}
-	parts := strings.Split(u.Path, "/")
-	if len(parts) != 4 || parts[0] != "" || !strings.EqualFold(parts[1], "keys") || parts[3] == "" {
-		return "", "", bad
+	if err == nil {
+		version, err = key.ParseVersion(k.Version)
 	}
-	name, err := key.ParseName(parts[2])
 	if err != nil {
-		return "", "", bad
-	}
-	version, err := key.ParseVersion(parts[3])
-	if err != nil {
-		return "", "", bad
+		return "", "", answerf(key.ErrBadParameter, "header.kid of the transfer blob is not valid: %v", err)
 	}
 	return name, version, nil
 }
