@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +15,9 @@ import (
 const maxFile = 4 << 20 // far above any certificate, key or security domain
 
 // readFile reads a small regular file.
-func readFile(what, path string) ([]byte, error) {
+func readFile(what, path string) ([]byte, error) { return readFileUpTo(what, path, maxFile) }
+
+func readFileUpTo(what, path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the %s: %w", what, err)
@@ -22,14 +26,27 @@ func readFile(what, path string) ([]byte, error) {
 	if st, err := f.Stat(); err != nil || st.IsDir() {
 		return nil, errors.Join(fmt.Errorf("read the %s: %s is a folder, not a file", what, path), err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the %s: %w", what, err)
 	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("read the %s: %s is larger than %d bytes", what, path, maxFile)
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("read the %s: %s is larger than %d bytes", what, path, limit)
 	}
 	return b, nil
+}
+
+// createPublic is create for what everybody may read.
+func createPublic(what, path string, data []byte) error {
+	if err := create(what, path, data); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o644) //nolint:gosec // public
+}
+
+func hexSHA256(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // checkAbsent refuses, before any work is done, an output file that exists.

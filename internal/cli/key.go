@@ -13,7 +13,9 @@ import (
 )
 
 func (a *app) key() *cobra.Command {
-	return group("key", "Keys of an HSM", a.keyCreate(), a.keyShow(), a.keyList(), a.keyListVersions(), a.keyRotate(), a.rotationPolicy())
+	return group("key", "Keys of an HSM", a.keyCreate(), a.keyShow(), a.keyList(), a.keyListVersions(), a.keySetAttributes(), a.keyRotate(), a.rotationPolicy(),
+		a.keyDelete(), a.keyShowDeleted(), a.keyListDeleted(), a.keyRecover(), a.keyPurge(),
+		a.keyImport(), a.keyMakeBYOK(), a.keyDownload(), a.keyBackup(), a.keyRestore())
 }
 
 var keyColumns = []string{"name", "kid", "attributes.enabled", "attributes.created"}
@@ -57,6 +59,14 @@ type shownKey struct {
 	Attributes keyAttributes     `json:"attributes"`
 	Key        shownJWK          `json:"key"`
 	Tags       map[string]string `json:"tags"`
+	shownDeletion
+}
+
+// shownDeletion is what deleted keys have besides.
+type shownDeletion struct {
+	DeletedDate        *string `json:"deletedDate,omitempty"`
+	RecoveryID         string  `json:"recoveryId,omitempty"`
+	ScheduledPurgeDate *string `json:"scheduledPurgeDate,omitempty"`
 }
 
 type shownJWK struct {
@@ -83,6 +93,7 @@ func (a *app) printKey(k client.Key) error {
 	if k.Key.Crv != "" {
 		out.Key.Crv = &k.Key.Crv
 	}
+	out.shownDeletion = shownDeletion{azTime(k.DeletedDate), k.RecoveryID, azTime(k.ScheduledPurgeDate)}
 	return a.print(out, "key.kid", "key.kty", "attributes.enabled", "attributes.created")
 }
 
@@ -91,12 +102,14 @@ type shownItem struct {
 	Kid        string            `json:"kid"`
 	Name       string            `json:"name"`
 	Tags       map[string]string `json:"tags"`
+	shownDeletion
 }
 
 func (a *app) printKeys(items []client.KeyItem) error {
 	out := []shownItem{}
 	for _, k := range items {
-		out = append(out, shownItem{Attributes: azAttributes(k.Attributes), Kid: k.Kid, Name: k.Name(), Tags: k.Tags})
+		out = append(out, shownItem{Attributes: azAttributes(k.Attributes), Kid: k.Kid, Name: k.Name(), Tags: k.Tags,
+			shownDeletion: shownDeletion{azTime(k.DeletedDate), k.RecoveryID, azTime(k.ScheduledPurgeDate)}})
 	}
 	return a.print(out, keyColumns...)
 }
@@ -117,12 +130,15 @@ func (t *keyAddress) flags(c *cobra.Command) {
 func (t *keyAddress) open(a *app) (*client.HSM, error) {
 	at := address{name: t.hsm}
 	if t.id != "" {
-		base, rest, ok := strings.Cut(strings.TrimPrefix(t.id, "https://"), "/keys/")
-		if !ok {
+		parts := strings.Split(strings.Trim(strings.TrimPrefix(t.id, "https://"), "/"), "/")
+		if len(parts) < 3 || len(parts) > 4 || !strings.EqualFold(parts[1], "keys") && !strings.EqualFold(parts[1], "deletedkeys") {
 			return nil, wrongUse("--id %s is not the URL of a key", t.id)
 		}
-		at.id = "https://" + base
-		t.name, t.version, _ = strings.Cut(strings.Trim(rest, "/"), "/")
+		at.id = "https://" + parts[0]
+		t.name = parts[2]
+		if len(parts) == 4 {
+			t.version = parts[3]
+		}
 	}
 	if t.name == "" {
 		return nil, wrongUse("--name is needed")

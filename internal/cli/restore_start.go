@@ -28,27 +28,7 @@ assignments, settings. It is all or nothing, and refused unless this HSM has mad
 backup start on it first. With --key-name only that key comes back; it must not exist.
 
 The storage is given as for backup start; a SAS token needs the permissions rl.`, func(ctx context.Context) error {
-		c, h, err := at.open(a)
-		if err != nil {
-			return err
-		}
-		target, err := s.forHSM(a, c, identity)
-		if err != nil {
-			return err
-		}
-		var j client.Job
-		if key != "" {
-			j, err = h.StartSelectiveRestore(ctx, key, target, folder)
-		} else {
-			j, err = h.StartRestore(ctx, target, folder)
-		}
-		if err != nil {
-			return fmt.Errorf("start the restore: %w", err)
-		}
-		if j, err = a.follow(ctx, "restore", j); err != nil {
-			return err
-		}
-		return a.print(restoreResult{JobID: j.ID, Status: j.Status, Details: j.Details, Start: j.Start, End: j.End}, "status", "statusDetails")
+		return a.startRestore(ctx, at, s, identity, folder, key)
 	})
 	at.flags(c)
 	s.flags(c)
@@ -59,4 +39,29 @@ The storage is given as for backup start; a SAS token needs the permissions rl.`
 	f.StringVar(&key, "key", "", "the same as --key-name")
 	c.MarkFlagsMutuallyExclusive("key-name", "key")
 	return require(c, "backup-folder")
+}
+
+// startRestore restores an HSM, or one key, and follows the job to its end.
+func (a *app) startRestore(ctx context.Context, at address, s storage, identity bool, folder, key string) error {
+	c, h, err := at.open(a)
+	if err != nil {
+		return err
+	}
+	target, err := s.forHSM(a, c, identity)
+	if err != nil {
+		return err
+	}
+	var j client.Job
+	if key != "" {
+		j, err = h.StartSelectiveRestore(ctx, key, target, folder)
+	} else {
+		j, err = h.StartRestore(ctx, target, folder)
+	}
+	if err != nil {
+		return fmt.Errorf("start the restore: %w", err)
+	}
+	if j, err = a.follow(ctx, "restore", j); err != nil {
+		return err
+	}
+	return a.print(restoreResult{JobID: j.ID, Status: j.Status, Details: j.Details, Start: j.Start, End: j.End}, "status", "statusDetails")
 }

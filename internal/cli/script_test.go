@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +20,10 @@ import (
 	"redoubt/internal/audit"
 	"redoubt/internal/backup"
 	"redoubt/internal/blob/dir"
+	"redoubt/internal/byok"
+	"redoubt/internal/client"
+	"redoubt/internal/key"
+	"redoubt/internal/material"
 	"redoubt/internal/seal"
 	"redoubt/internal/secret"
 	"redoubt/internal/securitydomain"
@@ -31,6 +38,9 @@ func TestMain(m *testing.M) {
 		"accept":     program(accept),
 		"mkbackup":   program(mkBackup),
 		"mkaudit":    program(mkAudit),
+		"mkkek":      program(mkKEK),
+		"openbyok":   program(openBYOK),
+		"mkkey":      program(mkKey),
 		"flip":       program(flip),
 		"truncate":   program(truncate),
 		"mode":       program(mode),
@@ -244,4 +254,91 @@ func mode(args []string) error {
 		}
 	}
 	return nil
+}
+
+// mkKEK PRIVATE PUBLIC JWK: a key exchange key, as DER, as key download writes it, and as key show prints it.
+func mkKEK(args []string) error {
+	k, err := material.Generate(key.Spec{Type: key.RSA, Bits: 2048})
+	if err != nil {
+		return err
+	}
+	inside, err := k.Export()
+	if err != nil {
+		return err
+	}
+	pub := k.Public()
+	der, err := publicDER(client.JWK{Kty: "RSA-HSM", N: pub.N, E: pub.E})
+	if err != nil {
+		return err
+	}
+	std := base64.StdEncoding.EncodeToString
+	show := fmt.Sprintf(`{"attributes":{},"key":{"keyOps":["import"],"kid":%q,"kty":"RSA-HSM","n":%q,"e":%q}}`, args[3], std(pub.N), std(pub.E))
+	return errors.Join(os.WriteFile(args[0], inside.Expose(), 0o600), os.WriteFile(args[1], pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600),
+		os.WriteFile(args[2], []byte(show), 0o600))
+}
+
+// openBYOK PRIVATE FILE [oct | as PUBLIC]: what an HSM does with a transfer blob. It prints what was inside, which must
+// have the public half that mkKey printed into the file PUBLIC.
+func openBYOK(args []string) error {
+	der, err := os.ReadFile(args[0])
+	if err != nil {
+		return err
+	}
+	kek, err := material.ImportPKCS8(secret.New(der))
+	if err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(args[1])
+	if err != nil {
+		return err
+	}
+	blob, err := byok.Parse(raw)
+	if err != nil {
+		return err
+	}
+	inside, err := kek.UnwrapTransfer(key.TransferSHA1, blob.Ciphertext)
+	if err != nil {
+		return err
+	}
+	if len(args) == 3 {
+		fmt.Printf("%s %q\n", blob.KID, inside.Expose())
+		return nil
+	}
+	k, err := material.ImportPKCS8(inside)
+	if err != nil {
+		return err
+	}
+	pub := k.Public()
+	public, err := publicDER(client.JWK{Kty: string(k.Spec().Type), Crv: string(k.Spec().Curve), N: pub.N, E: pub.E, X: pub.X, Y: pub.Y})
+	if len(args) == 4 {
+		if want, rerr := os.ReadFile(args[3]); rerr != nil || string(want) != hexSHA256(public)+"\n" {
+			return fmt.Errorf("it is another key than that of %s", args[3])
+		}
+	}
+	fmt.Println(blob.KID, k.Spec(), hexSHA256(public), blob.Generator != "")
+	return err
+}
+
+// mkKey CURVE FILE: a new private key in SEC 1 (RFC 5915), as openssl ecparam -genkey writes it. It prints its public half.
+func mkKey(args []string) error {
+	k, err := material.Generate(key.Spec{Type: key.EC, Curve: key.Curve(args[0])})
+	if err != nil {
+		return err
+	}
+	p, err := k.Private()
+	if err != nil {
+		return err
+	}
+	der, err := asn1.Marshal(struct {
+		Version int
+		Key     []byte
+		Curve   asn1.ObjectIdentifier `asn1:"explicit,tag:0"`
+	}{1, p.D.Expose(), oidCurves[key.Curve(args[0])]})
+	if err != nil {
+		return err
+	}
+	pub := k.Public()
+	public, err := publicDER(client.JWK{Kty: "EC", Crv: args[0], X: pub.X, Y: pub.Y})
+	fmt.Println(hexSHA256(public))
+	return errors.Join(err, os.WriteFile(args[1], pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600))
 }

@@ -126,11 +126,11 @@ type CreateKey struct {
 	Tags       map[string]string `json:"tags,omitempty"`
 }
 
-// UpdateKey is a change to a key version; nil members stay.
+// UpdateKey is a change to a key version; nil members stay. Tags that are empty and not nil remove all.
 type UpdateKey struct {
 	Ops        []string          `json:"key_ops,omitempty"`
 	Attributes *KeyAttributes    `json:"attributes,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
+	Tags       map[string]string `json:"tags,omitzero"`
 }
 
 func keyPath(root, name, version, action string) string {
