@@ -154,15 +154,14 @@ func (w *matrixWorld) prepare(c client, k keyState) {
 	w.t.Helper()
 	now := c.Clock.Now().Unix()
 	attributes := map[keyState]string{disabled: `"enabled":false`, notYet: fmt.Sprintf(`"nbf":%d`, now+3600), expired: fmt.Sprintf(`"exp":%d`, now-3600)}[k]
-	ops := `["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"]`
-	if k == wrongOps {
-		ops = `[]`
-	}
 	name := k.name()
-	if k == wrongType {
+	switch k {
+	case wrongType:
 		c.do("POST /keys/"+name+"/create", `{"kty":"EC-HSM"}`).Want(200)
-	} else {
-		c.do("PUT /keys/"+name, `{"key":{"kty":"oct-HSM","k":"`+matrixKey+`","key_ops":`+ops+`},"attributes":{`+attributes+`}}`).Want(200)
+	case wrongOps: // created: an empty list with an import means the usual operations
+		c.do("POST /keys/"+name+"/create", `{"kty":"oct-HSM","key_size":256,"key_ops":[]}`).Want(200)
+	default:
+		c.do("PUT /keys/"+name, `{"key":{"kty":"oct-HSM","k":"`+matrixKey+`","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"]},"attributes":{`+attributes+`}}`).Want(200)
 	}
 	c.do("PUT /keys/"+name+"/rotationpolicy", `{"attributes":{"expiryTime":"P2Y"}}`).Want(200)
 	w.backups[k], _ = c.do("POST /keys/"+name+"/backup", nil).Want(200).Map()["value"].(string)
