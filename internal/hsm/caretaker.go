@@ -96,7 +96,7 @@ func (a *agenda) idle(generation string, now int64) bool {
 		a.tasks, a.later, a.full = nil, nil, nil
 		return false
 	}
-	return len(a.tasks) == 0 && now < a.next
+	return len(a.tasks) == 0 && now < a.next && a.next <= now+lookEvery // else the clock was put back
 }
 
 // take removes up to n tasks.

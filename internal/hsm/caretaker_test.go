@@ -151,6 +151,9 @@ func TestIdleTick(t *testing.T) {
 	r.policy("k", monthly)
 	looked("a policy that is due at once", true)
 	noErr(t, r.rotated("k", 2))
+	r.clock.advance(-300 * aDay)
+	looked("a clock that was put back", true)
+	looked("afterwards", false)
 }
 
 // Any number of those who tend at once make one version, also when they do not know of each other.
