@@ -132,13 +132,10 @@ func use(op key.Op) func(hsm.State, keyState) answer {
 
 // madeForIt is what only keys made for it can do, which those of the matrix are not: leave the HSM, wrap for attested environments.
 func madeForIt(_ hsm.State, k keyState) answer {
-	switch k {
-	case absent, deleted:
-		return keyNotFound
-	case disabled:
+	if k == disabled {
 		return answer{403, "Forbidden", "KeyDisabled"}
 	}
-	return answer{403, "Forbidden", "KeyOperationForbidden"}
+	return onLive(answer{403, "Forbidden", "KeyOperationForbidden"})("", k)
 }
 
 // The key encryption key of RFC 3394, 4.3, and what it wraps there.
@@ -219,12 +216,9 @@ func samples(download string) map[string]sample {
 }
 
 // restoring is the restore of a key's backup over what is there.
-func restoring(_ hsm.State, k keyState) answer {
-	switch k {
-	case absent:
-		return ok
-	case deleted:
-		return keyIsDeleted
+func restoring(s hsm.State, k keyState) answer {
+	if k == absent || k == deleted {
+		return making(s, k)
 	}
 	return answer{409, "Conflict", ""}
 }

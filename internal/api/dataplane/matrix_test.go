@@ -69,18 +69,20 @@ var notAllowed = map[hsm.State]answer{
 	hsm.Restoring:   {403, "Forbidden", "RestoreInProgress"},
 }
 
+// unasked is what everybody is answered in a state in which the device cannot tell who asks.
+var unasked = map[hsm.State]answer{
+	hsm.Sealed:   {503, "ServiceUnavailable", "Sealed"},
+	hsm.Degraded: {503, "ServiceUnavailable", ""},
+	gone:         {404, "ResourceNotFound", ""},
+}
+
 var accessDenied = answer{403, "AccessDenied", ""}
 
 // expect is what the tables say.
 func expect(t testing.TB, row hsm.Row, s sample, st hsm.State, p principal, k keyState) answer {
 	t.Helper()
-	switch st {
-	case hsm.Sealed:
-		return answer{503, "ServiceUnavailable", "Sealed"}
-	case hsm.Degraded:
-		return answer{503, "ServiceUnavailable", ""}
-	case gone:
-		return answer{404, "ResourceNotFound", ""}
+	if a, ok := unasked[st]; ok {
+		return a
 	}
 	switch allowed := slices.Contains(row.States, st); {
 	case !allowed && p.scope != "": // whoever has a role learns of the state first
@@ -155,10 +157,10 @@ func (w *matrixWorld) prepare(c client, k keyState) {
 	now := c.Clock.Now().Unix()
 	attributes := map[keyState]string{disabled: `"enabled":false`, notYet: fmt.Sprintf(`"nbf":%d`, now+3600), expired: fmt.Sprintf(`"exp":%d`, now-3600)}[k]
 	name := k.name()
-	switch k {
-	case wrongType:
+	switch {
+	case k == wrongType:
 		c.do("POST /keys/"+name+"/create", `{"kty":"EC-HSM"}`).Want(200)
-	case wrongOps: // created: an empty list with an import means the usual operations
+	case k == wrongOps: // created: an empty list with an import means the usual operations
 		c.do("POST /keys/"+name+"/create", `{"kty":"oct-HSM","key_size":256,"key_ops":[]}`).Want(200)
 	default:
 		c.do("PUT /keys/"+name, `{"key":{"kty":"oct-HSM","k":"`+matrixKey+`","key_ops":["decrypt","encrypt","unwrapKey","sign","verify","wrapKey"]},"attributes":{`+attributes+`}}`).Want(200)
