@@ -12,7 +12,7 @@ import (
 // keyState is what there is under the name of a key.
 type keyState string
 
-// The states of a key. All keys but wrongType are oct-HSM of 256 bits with the same material.
+// The states of a key. All keys but wrongType are oct-HSM of 256 bits.
 const (
 	absent    keyState = "absent"
 	enabled   keyState = "enabled" // may do everything
