@@ -1,6 +1,8 @@
 package hsm
 
 import (
+	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -94,5 +96,20 @@ func TestRotateBesideCreate(t *testing.T) {
 	}
 	wg.Wait()
 	noErr(t, r.rotated("k", 9))
+	r.check()
+}
+
+// What may leave the HSM, and to whom, is inherited; that the material was made elsewhere is not.
+func TestRotateInheritsRelease(t *testing.T) {
+	t.Parallel()
+	r := newTestHSM(t)
+	r.richKey("k")
+	before := r.get("k", "")
+	b, err := r.RotateKey(t.Context(), user, "k")
+	noErr(t, err)
+	m := b.Meta
+	if !before.Imported || !m.Attributes.Exportable || !reflect.DeepEqual(m.Release, before.Release) || m.Imported || !slices.Equal(m.Ops, before.Ops) {
+		t.Errorf("%+v\nafter %+v", m, before)
+	}
 	r.check()
 }
