@@ -56,11 +56,16 @@ type request struct {
 	replays *replays
 }
 
+// routes are all routes but those of roles, whose scope stands before the fixed part.
+func routes() []route {
+	return slices.Concat(rotationRoutes, releaseRoutes, keyRoutes, keyImportRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes)
+}
+
 // New makes the handler.
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[target]
-	for _, r := range slices.Concat(rotationRoutes, releaseRoutes, keyRoutes, keyImportRoutes, keyBackupRoutes, cryptoRoutes, domainRoutes, backupRoutes, settingRoutes) {
+	for _, r := range routes() {
 		rows = append(rows, azhttp.Route[target]{Method: r.method, Pattern: r.pattern, Handle: targetOf(r)})
 	}
 	h.routes = azhttp.NewRouter(rows)
@@ -102,9 +107,9 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return reply, err
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
-	to, ok := h.route(q)
-	if !ok {
-		return azhttp.Reply{}, errNoRoute
+	to, err := h.route(q)
+	if err != nil {
+		return azhttp.Reply{}, err
 	}
 	if q.version, err = askedVersion(rq.URL.RawQuery, to.poll); err != nil {
 		return azhttp.Reply{}, err
@@ -143,13 +148,29 @@ var buildVersion = sync.OnceValue(func() string {
 var errNoRoute = azhttp.NotFound("No operation of Managed HSM has this method and path.")
 
 // route finds what the request is for.
-func (h *Handler) route(q *request) (target, bool) {
+func (h *Handler) route(q *request) (target, error) {
 	if to, ok := roleRoute(q); ok {
-		return to, true
+		return to, nil
+	}
+	if len(q.Path) > 1 && (strings.EqualFold(q.Path[0], "keys") || strings.EqualFold(q.Path[0], "deletedkeys")) && nameless(q.URL.EscapedPath()) {
+		return target{}, azhttp.Bad("The request URI has an empty name: a key name has 1 to 127 characters.")
 	}
 	r, ok := h.routes.Find(q.Request)
+	if !ok {
+		return target{}, errNoRoute
+	}
 	q.pattern = r.Pattern
-	return r.Handle, ok
+	return r.Handle, nil
+}
+
+// nameless tells of a path such as /keys//create, in which a key without a name is meant. Empty segments at the
+// beginning, at the end, and in the place of a version are of no account.
+func nameless(path string) bool {
+	if !strings.Contains(path, "//") {
+		return false
+	}
+	_, behind, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
+	return strings.HasPrefix(behind, "/") && strings.Trim(behind, "/") != ""
 }
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.

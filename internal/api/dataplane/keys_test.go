@@ -2,7 +2,6 @@ package dataplane_test
 
 import (
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -220,16 +219,6 @@ func TestRoleErrors(t *testing.T) {
 			t.Errorf("filter %q: %d assignments, want %d", query, len(list.Value), n)
 		}
 	}
-}
-
-// TestMethodOverride: a POST may carry its method in a header.
-func TestMethodOverride(t *testing.T) {
-	t.Parallel()
-	s := hsmtest.New(t)
-	s.Active(hsmName)
-	w := s.Serve()
-	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: "/keys?" + version, Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
-	w.Do(hsmtest.Ask{Method: "POST", Host: host, Path: definitions + "?" + version, Token: s.Token(hsmtest.User, hsmtest.Devices), Header: http.Header{"X-Http-Method": {"GET"}}}).Want(200)
 }
 
 // TestStateErrors: before activation and while recovering, the answer names the next command.

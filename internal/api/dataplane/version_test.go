@@ -91,7 +91,7 @@ func TestSince(t *testing.T) {
 	s := hsmtest.New(t)
 	s.Active(hsmName)
 	c := as(s.Serve(), hsmtest.User)
-	const none = "No operation of Managed HSM has this method and path."
+
 	for _, row := range hsm.Table() {
 		target := parameter.ReplaceAllString(strings.Replace(strings.Replace(row.Route, "/{scope}", "", 1), "{key-version}", strings.Repeat("0", 32), 1), "x")
 		there := false
