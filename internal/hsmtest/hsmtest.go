@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -270,6 +271,28 @@ func (s *Site) Records(prefix string) []string {
 	var out []string
 	for _, kv := range page.KVs {
 		out = append(out, kv.Key)
+	}
+	return out
+}
+
+// State is everything the store has but audit entries on their way to their file, and sweeps.
+func (s *Site) State() map[string]string {
+	s.T.Helper()
+	return s.StateOf(s.T)
+}
+
+// StateOf is State within a fuzz target, whose own t it must be given.
+func (s *Site) StateOf(t testing.TB) map[string]string {
+	t.Helper()
+	page, err := s.Below.Range(context.WithoutCancel(t.Context()), store.Query{Prefix: "/", Limit: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]string, len(page.KVs))
+	for _, kv := range page.KVs {
+		if !strings.Contains(kv.Key, "/l/out/") && !strings.Contains(kv.Key, "/l/sweep/") {
+			out[kv.Key] = string(kv.Val)
+		}
 	}
 	return out
 }

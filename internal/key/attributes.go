@@ -78,10 +78,13 @@ func CheckTags(tags map[string]string) error {
 	return nil
 }
 
+// maxDate is the end of the year 9999: clients cannot read a key with later dates.
+const maxDate = 253402300799
+
 // CheckDates refuses an expiry that is not after the activation date.
 func CheckDates(nbf, exp int64) error {
-	if nbf < 0 || exp < 0 {
-		return fmt.Errorf("%w: nbf and exp are Unix seconds, not negative", ErrBadParameter)
+	if nbf < 0 || exp < 0 || nbf > maxDate || exp > maxDate {
+		return fmt.Errorf("%w: nbf and exp are Unix seconds, not negative and at most %d (the end of the year 9999)", ErrBadParameter, maxDate)
 	}
 	if nbf != 0 && exp != 0 && exp <= nbf {
 		return fmt.Errorf("%w: exp must be after nbf", ErrBadParameter)

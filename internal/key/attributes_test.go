@@ -42,7 +42,7 @@ func TestCheckDates(t *testing.T) {
 		nbf, exp int64
 		ok       bool
 	}{
-		{0, 0, true}, {5, 0, true}, {0, 5, true}, {5, 6, true}, {5, 5, false}, {6, 5, false}, {-1, 0, false}, {0, -1, false}, {-2, -1, false},
+		{0, 0, true}, {5, 0, true}, {0, 5, true}, {5, 6, true}, {5, 5, false}, {6, 5, false}, {-1, 0, false}, {0, -1, false}, {-2, -1, false}, {0, 253402300799, true}, {0, 253402300800, false}, {253402300800, 0, false}, {1<<63 - 1, 0, false},
 	} {
 		if err := CheckDates(c.nbf, c.exp); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrBadParameter) {
 			t.Errorf("nbf %d, exp %d: %v", c.nbf, c.exp, err)

@@ -71,6 +71,7 @@ func (k *privateWebKey) material() (hsm.KeyMaterial, error) {
 type keyImportParameters struct {
 	newKeyParameters
 	Key privateWebKey `json:"key"`
+	HSM bool          `json:"Hsm"` // every key is in the HSM, whatever this says
 }
 
 func (p *keyImportParameters) params() (hsm.ImportParams, error) {
