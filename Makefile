@@ -12,7 +12,7 @@ FLAGS    = -trimpath -ldflags=-s
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
 
-test: build unit lint kill runbook ## everything CI runs
+test: build unit lint kill runbook compat ## everything CI runs
 
 unit: ## the tests that need no network
 	@test/stage "go vet" $(GO) vet ./...
@@ -27,8 +27,10 @@ runbook: build clients ## the documented procedure, by genuine clients, command 
 
 compat: build clients ## every key operation by the SDKs of four languages and az; what they said, against Microsoft's OpenAPI documents
 	@$(GO) build $(FLAGS) -o bin/compat ./test/compat
+	@$(GO) build $(FLAGS) -o bin/compat-az ./test/compat/az
 	@$(GO) build -C test/compat/go $(FLAGS) -o ../../../bin/compat-go .
 	@$(GO) build -C test/compat/oracle $(FLAGS) -o ../../../bin/compat-oracle .
+	@test/stage "oracle" $(GO) -C test/compat/oracle test .
 	@test/stage "compat" bin/compat -cache "$(CACHE)" -documents "$(OPENAPI)" $(and $(UPDATE),-update)
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
