@@ -155,13 +155,28 @@ func (s *session) ciphers() {
 		n := s.name("cipher-oct-" + bits)
 		s.key(nil, "create", "--name", n, "--kty", "oct-HSM", "--size", bits)
 		s.cipher(n, "A"+bits+"GCM", text, "", "0102ff")
-		s.cipher(n, "A"+bits+"CBCPAD", text, iv, "")
+		if bits == "256" {
+			s.paddingDefect(n, iv)
+		} else {
+			s.cipher(n, "A"+bits+"CBCPAD", text, iv, "")
+		}
 		s.cipher(n, "A"+bits+"CBC", []byte("0123456789abcdef"), iv, "")
 	}
 	n := s.prefix + "cipher-oct-128"
 	s.refusedKey("BadParameter", "encrypt", "--name", n, "--algorithm", "A256GCM", "--value", base64Of(text))
 	s.plain(n)
 	step("AES-GCM, AES-CBCPAD and AES-CBC with keys of 128, 192 and 256 bits")
+}
+
+// paddingDefect shows a defect of az 2.91 that loses data: its library takes an oct key without k, as every HSM answers,
+// for a reason to make up a random key of 256 bits, and encrypts A256CBCPAD with that. So the same text and IV give
+// another ciphertext each time.
+func (s *session) paddingDefect(name, iv string) {
+	var e [2]encrypted
+	for i := range e {
+		s.key(&e[i], "encrypt", "--name", name, "--algorithm", "A256CBCPAD", "--value", base64Of(text), "--iv", iv)
+	}
+	want(string(e[0].Result) != string(e[1].Result), "az encrypts A256CBCPAD by the HSM now: test it like the others, here and in verify")
 }
 
 // cipher encrypts and decrypts.

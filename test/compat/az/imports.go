@@ -1,9 +1,12 @@
 package main
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -121,5 +124,26 @@ func (s *session) blob(kid, kek, target string) []byte {
 		"ciphertext": base64.RawURLEncoding.EncodeToString(ciphertext), "generator": "openssl"}))
 }
 
-// madeByRedoubt imports what `redoubt key make-byok` makes.
-func (s *session) madeByRedoubt(kid, kek string) {}
+// madeByRedoubt imports what `redoubt key make-byok` makes, offline, of a PEM file and of the bytes of an oct key.
+func (s *session) madeByRedoubt(kid, kek string) {
+	wrap := func(file string, target ...string) {
+		out, err := s.program(filepath.Join(env("REDOUBT_COMPAT_BIN"), "redoubt"), append([]string{"key", "make-byok", "--kek-file", kek, "--kid", kid, "--byok-file", file}, target...)...).CombinedOutput()
+		want(err == nil, "redoubt key make-byok: %v\n%s", err, out)
+	}
+	for _, e := range elsewheres[2:] {
+		n := s.name("byok-" + e.name)
+		private, public := s.generate(e, "byok-")
+		wrap(s.file(n), "--pem-file", private)
+		s.key(nil, "import", "--name", n, "--kty", "EC", "--curve", e.crv, "--byok-file", s.file(n))
+		s.isThat(n, public, e.alg)
+	}
+	n, bytes := s.name("byok-oct"), s.file("oct.bin")
+	s.openssl("rand", "-out", bytes, "32")
+	wrap(s.file(n), "--oct-file", bytes)
+	s.key(nil, "import", "--name", n, "--kty", "oct", "--byok-file", s.file(n))
+	digest := digestOf("HS256", text)
+	mac := hmac.New(sha256.New, must(os.ReadFile(bytes)))
+	mac.Write(digest)
+	equal(string(s.sign(n, "HS256", digest)), string(mac.Sum(nil)), "HMAC with the key that was brought in")
+	step("imported keys from transfer blobs that redoubt key make-byok made")
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -50,4 +51,25 @@ func (s *session) life() {
 	s.refusedKey("begin_selective_restore", "restore", "--name", n, "--storage-account-name", "account", "--blob-container-name", "backups",
 		"--storage-container-SAS-token", "none", "--backup-folder", "mhsm-folder-2026010112000000")
 	step("backed up, purged and restored a key; its signatures verify by openssl")
+}
+
+// clean deletes and purges all keys that verify does not need.
+func (s *session) clean() {
+	var there []item
+	s.json(&there, "keyvault", "key", "list", "--hsm-name", s.hsm)
+	count := 0
+	for _, n := range s.made {
+		if s.kept[n] || !contains(names(there), n) {
+			continue
+		}
+		s.az("keyvault", "key", "delete", "--hsm-name", s.hsm, "--name", n)
+		s.az("keyvault", "key", "purge", "--hsm-name", s.hsm, "--name", n)
+		count++
+	}
+	var left []item
+	s.json(&left, "keyvault", "key", "list-deleted", "--hsm-name", s.hsm)
+	for _, it := range left {
+		want(!strings.HasPrefix(it.Name, s.prefix), "%s is still deleted, not purged", it.Name)
+	}
+	step("%d keys deleted and purged, %d kept for verify", count, len(s.kept))
 }

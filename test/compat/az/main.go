@@ -34,8 +34,9 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return errors.New("usage: compat-az walk [PART...] | compat-az verify")
 	}
-	return guarded(func() {
-		s := newSession(ctx)
+	var s *session
+	err := guarded(func() {
+		s = newSession(ctx)
 		switch {
 		case args[0] == "walk":
 			s.walk(args[1:])
@@ -45,6 +46,10 @@ func run(ctx context.Context, args []string) error {
 			want(false, "%q is not a verb", args[0])
 		}
 	})
+	if s != nil {
+		err = errors.Join(err, s.stop())
+	}
+	return err
 }
 
 // parts are what walk does, each independent of the others.
@@ -83,5 +88,6 @@ func (s *session) walk(names []string) {
 		s.complete()
 	}
 	s.clean()
+	s.role("delete")
 	s.writeArtefacts()
 }

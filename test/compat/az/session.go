@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +23,7 @@ type session struct {
 	prefix      string
 	dir         string // working folder
 
+	batches chan *batch // those that are free; nil stands for one to be started
 	mu      sync.Mutex
 	used    map[string]bool // subcommands that ran, as "keyvault key show"
 	made    []string        // names of keys that are to be deleted in the end
@@ -32,16 +32,25 @@ type session struct {
 }
 
 func newSession(ctx context.Context) *session {
-	return &session{ctx: ctx, client: filepath.Join(env("REDOUBT_COMPAT_CACHE"), "azure-cli-2.91.0"), hsm: env("REDOUBT_HSM_NAME"), prefix: env("REDOUBT_COMPAT_PREFIX"),
-		dir: must(os.Getwd()), used: map[string]bool{}, kept: map[string]bool{}}
+	s := &session{ctx: ctx, client: filepath.Join(env("REDOUBT_COMPAT_CACHE"), "azure-cli-2.91.0"), hsm: env("REDOUBT_HSM_NAME"), prefix: env("REDOUBT_COMPAT_PREFIX"),
+		dir: must(os.Getwd()), used: map[string]bool{}, kept: map[string]bool{}, batches: make(chan *batch, atOnce)}
+	for range atOnce {
+		s.batches <- nil
+	}
+	return s
 }
 
 // signIn signs the person in, who gives itself the role that uses keys. In own-cloud mode the cloud is registered first.
 func (s *session) signIn() {
 	s.cloud()
 	s.az("login", "-u", env("AZURE_USERNAME"), "-p", env("AZURE_PASSWORD"))
-	s.az("keyvault", "role", "assignment", "create", "--hsm-name", s.hsm, "--role", "Managed HSM Crypto User", "--assignee", env("AZURE_USERNAME"), "--scope", "/")
+	s.role("create")
 	step("signed in, and took the role Crypto User")
+}
+
+// role takes the role that uses keys, or gives it back: the next mode has the same HSM.
+func (s *session) role(verb string) {
+	s.az("keyvault", "role", "assignment", verb, "--hsm-name", s.hsm, "--role", "Managed HSM Crypto User", "--assignee", env("AZURE_USERNAME"), "--scope", "/")
 }
 
 // cloud chooses the cloud of the mode.
@@ -58,16 +67,40 @@ func (s *session) cloud() {
 	s.az("cloud", "set", "-n", name)
 }
 
-// command makes an az command that ends with the session, and notes which one it is.
-func (s *session) command(args []string) *exec.Cmd {
+// answer is how a command ended and what it said.
+type answer struct {
+	Code     int
+	Out, Err string
+}
+
+// call runs an az command: the first of each subcommand as a process of its own, the way a user starts it; all others
+// in one of some long-lived processes, since az takes a second of processor time to start.
+func (s *session) call(args []string) answer {
 	words := args
 	if i := slices.IndexFunc(args, func(a string) bool { return strings.HasPrefix(a, "-") }); i >= 0 {
 		words = args[:i]
 	}
+	sub := strings.Join(words, " ")
 	s.mu.Lock()
-	s.used[strings.Join(words, " ")] = true
+	before := s.used[sub]
+	s.used[sub] = true
 	s.mu.Unlock()
-	return s.program(filepath.Join(s.client, "bin", "az"), append(slices.Clone(args), "--only-show-errors", "-o", "json")...)
+	args = append(slices.Clone(args), "--only-show-errors", "-o", "json")
+	if before {
+		b := <-s.batches
+		defer func() { s.batches <- b }()
+		if b == nil {
+			b = s.startBatch()
+		}
+		return b.call(args)
+	}
+	c := s.program(filepath.Join(s.client, "bin", "az"), args...)
+	var out, said bytes.Buffer
+	c.Stdout, c.Stderr = &out, &said
+	err := c.Run()
+	var ended *exec.ExitError
+	want(err == nil || errors.As(err, &ended) && ended.ExitCode() > 0, "az %s: %v: %s", short(args), err, said.String())
+	return answer{c.ProcessState.ExitCode(), out.String(), said.String()}
 }
 
 // program makes a process that ends with the session.
@@ -79,30 +112,25 @@ func (s *session) program(name string, args ...string) *exec.Cmd {
 }
 
 // az runs a command, which must succeed, and returns what it printed.
-func (s *session) az(args ...string) []byte {
-	c := s.command(args)
-	var out, said bytes.Buffer
-	c.Stdout, c.Stderr = &out, &said
-	if err := c.Run(); err != nil {
-		panic(failure{fmt.Errorf("az %s: %w\n%s", short(args), err, said.String())})
-	}
-	return out.Bytes()
+func (s *session) az(args ...string) string {
+	a := s.call(args)
+	want(a.Code == 0, "az %s: exit code %d\n%s", short(args), a.Code, a.Err)
+	return a.Out
 }
 
 // json runs a command and decodes what it printed.
 func (s *session) json(dst any, args ...string) {
 	out := s.az(args...)
-	if err := json.Unmarshal(out, dst); err != nil {
+	if err := json.Unmarshal([]byte(out), dst); err != nil {
 		panic(failure{fmt.Errorf("az %s: %w: %s", short(args), err, out)})
 	}
 }
 
 // refused runs a command that must fail and say text.
 func (s *session) refused(text string, args ...string) {
-	out, err := s.command(args).CombinedOutput()
-	var ended *exec.ExitError
-	want(errors.As(err, &ended) && ended.ExitCode() > 0, "az %s was not refused (%v): %s", short(args), err, out)
-	want(strings.Contains(string(out), text), "az %s was refused, without saying %q:\n%s", short(args), text, out)
+	a := s.call(args)
+	want(a.Code > 0, "az %s was not refused: %s", short(args), a.Out)
+	want(strings.Contains(a.Err, text), "az %s was refused, without saying %q:\n%s", short(args), text, a.Err)
 }
 
 // key runs a subcommand of az keyvault key with this HSM and decodes into dst, unless that is nil.
@@ -170,17 +198,4 @@ func (s *session) complete() {
 	want(count > 0, "az says that it has no subcommand for keys")
 	want(len(missing) == 0, "subcommands that take --hsm-name and were not used: %s", strings.Join(missing, ", "))
 	step("all %d subcommands for keys and settings of an HSM were used", count)
-}
-
-// The scripts run in az's own interpreter, beside az's own modules.
-var (
-	//go:embed commands.py
-	commandsScript string
-	//go:embed batch.py
-	batchScript string
-)
-
-// python makes a process of az's interpreter that runs a script.
-func (s *session) python(script string) *exec.Cmd {
-	return s.program(filepath.Join(s.client, "bin", "python"), "-c", script)
 }

@@ -1,93 +1,23 @@
 package main
 
 import (
-	"bufio"
 	"encoding/asn1"
 	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 )
 
 func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
-// batch is one az process that runs command after command.
-type batch struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner
-}
-
-func (s *session) startBatch() *batch {
-	b := &batch{cmd: s.python(batchScript)}
-	b.cmd.Stderr = os.Stderr
-	b.in = must(b.cmd.StdinPipe())
-	b.out = bufio.NewScanner(must(b.cmd.StdoutPipe()))
-	b.out.Buffer(nil, 1<<20)
-	fatal(b.cmd.Start())
-	return b
-}
-
-func (b *batch) stop() {
-	fatal(b.in.Close())
-	fatal(b.cmd.Wait())
-}
-
-// az runs a command, which must succeed, and decodes what it printed into dst unless that is nil.
-func (b *batch) az(dst any, args ...string) {
-	_, err := b.in.Write(append(must(json.Marshal(slices.Concat(args, []string{"--only-show-errors", "-o", "json"}))), '\n'))
-	fatal(err)
-	if !b.out.Scan() {
-		panic(failure{errors.New("az has ended")})
-	}
-	var answer struct {
-		Code     int
-		Out, Err string
-	}
-	fatal(json.Unmarshal(b.out.Bytes(), &answer))
-	want(answer.Code == 0, "az %s: exit code %d: %s", short(args), answer.Code, answer.Err)
-	if dst != nil {
-		fatal(json.Unmarshal([]byte(answer.Out), dst))
-	}
-}
-
-// clean deletes and purges all keys that verify does not need.
-func (s *session) clean() {
-	b := s.startBatch()
-	defer b.stop()
-	var there []item
-	b.az(&there, "keyvault", "key", "list", "--hsm-name", s.hsm)
-	count := 0
-	for _, n := range s.made {
-		if s.kept[n] || !contains(names(there), n) {
-			continue
-		}
-		b.az(nil, "keyvault", "key", "delete", "--hsm-name", s.hsm, "--name", n)
-		b.az(nil, "keyvault", "key", "purge", "--hsm-name", s.hsm, "--name", n)
-		count++
-	}
-	var left []item
-	b.az(&left, "keyvault", "key", "list-deleted", "--hsm-name", s.hsm)
-	for _, it := range left {
-		want(!strings.HasPrefix(it.Name, s.prefix), "%s is still deleted, not purged", it.Name)
-	}
-	step("%d keys deleted and purged, %d kept for verify", count, len(s.kept))
-}
-
 // verify checks what the programs left: signatures by openssl, ciphertexts and HMACs by az. az has no command that
 // unwraps keys.
 func (s *session) verify() {
 	s.cloud()
 	s.az("login", "--service-principal", "-u", env("AZURE_CLIENT_ID"), "-p", env("AZURE_CLIENT_SECRET"), "--tenant", env("AZURE_TENANT_ID"))
-	b := s.startBatch()
-	defer b.stop()
 	for _, program := range strings.Split(env("REDOUBT_COMPAT_PROGRAMS"), ",") {
 		var local, remote int
 		for i, a := range readArtefacts(program) {
@@ -99,12 +29,12 @@ func (s *session) verify() {
 			case a.Kind == "signature" && a.JWK == nil:
 				for _, digest := range [][]byte{a.Digest, flip(a.Digest)} {
 					var answer struct{ IsValid bool }
-					b.az(&answer, "keyvault", "key", "verify", "--id", a.Kid, "--algorithm", a.Alg, "--digest", base64Of(digest), "--signature", base64Of(a.Signature))
+					s.json(&answer, "keyvault", "key", "verify", "--id", a.Kid, "--algorithm", a.Alg, "--digest", base64Of(digest), "--signature", base64Of(a.Signature))
 					equal(answer.IsValid, string(digest) == string(a.Digest), what)
 				}
 				remote++
-			case a.Op == "encrypt":
-				s.decryptRemotely(b, &a, what)
+			case a.Op == "encrypt" && a.Alg != "A256CBCPAD": // see paddingDefect
+				s.decryptRemotely(&a, what)
 				remote++
 			}
 		}
@@ -122,7 +52,7 @@ func (s *session) verifyLocally(a *artefact, public, what string) {
 	want(!s.opensslVerifies(public, a.Alg, flip(a.Digest), a.Signature), "%s: openssl verifies another digest", what)
 }
 
-func (s *session) decryptRemotely(b *batch, a *artefact, what string) {
+func (s *session) decryptRemotely(a *artefact, what string) {
 	args := []string{"keyvault", "key", "decrypt", "--id", a.Kid, "--algorithm", a.Alg, "--value", base64Of(a.Ciphertext)}
 	for option, value := range map[string][]byte{"--iv": a.IV, "--tag": a.Tag, "--aad": a.AAD} {
 		if len(value) > 0 {
@@ -130,7 +60,7 @@ func (s *session) decryptRemotely(b *batch, a *artefact, what string) {
 		}
 	}
 	var out struct{ Result []byte }
-	b.az(&out, args...)
+	s.json(&out, args...)
 	equal(string(out.Result), string(a.Plaintext), what)
 }
 
