@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"redoubt/internal/authn"
 	"redoubt/internal/backup"
@@ -141,12 +142,16 @@ func FromError(err error) (p *Problem, known bool) {
 	return &Problem{Status: http.StatusInternalServerError, Code: "InternalServerError", Message: "An internal error occurred."}, false
 }
 
-// publicMessage is the error's own text, except for failures inside the server, whose causes are logged
-// and not sent: they name files and folders.
+// publicMessage is the error's own text, without a beginning that only says what the code says, too. Of failures
+// inside the server the causes are logged and not sent: they name files and folders.
 func publicMessage(r row, err error) string {
 	switch {
 	case r.status < 500:
-		return err.Error()
+		text := err.Error()
+		for _, generic := range []error{key.ErrBadParameter, hsm.ErrBadRequest} {
+			text = strings.TrimPrefix(text, generic.Error()+": ")
+		}
+		return text
 	case errors.Is(r.is, hsm.ErrSealed):
 		return r.is.Error() + ": the operator of this server must give it its unlock passphrase; try again then"
 	}

@@ -147,6 +147,7 @@ func TestFromError(t *testing.T) {
 		"audience":   {authn.ErrWrongAudience{Got: "a", Want: "b"}, 401, "Unauthorized", "", "Found token with aud=a, but expected aud=b", true},
 		"too large":  {fmt.Errorf("the body: %w", &http.MaxBytesError{Limit: 7}), 413, "RequestBodyTooLarge", "", "the body", true},
 		"narrow":     {fmt.Errorf("k: %w", key.ErrBadKeyType), 400, "BadParameter", "KeyTypeNotSupported", "k: ", true},
+		"parameter":  {fmt.Errorf("%w: a key name has 1 to 127 characters", key.ErrBadParameter), 400, "BadParameter", "", "a key name", true},
 		"denied":     {&rbac.Denied{Action: rbac.KeysRead, Scope: rbac.ScopeKeys}, 403, "AccessDenied", "", "Not authorized to access", true},
 		"busy":       {fmt.Errorf("%w: backup 1", hsm.ErrBusy), 409, "Conflict", "OperationInProgress", "backup 1", true},
 		"name taken": {fmt.Errorf("%w: %w", fleet.ErrNameTaken, errors.New("choose another")), 409, "VaultAlreadyExists", "", "choose another", true},
@@ -159,6 +160,9 @@ func TestFromError(t *testing.T) {
 		p, known := FromError(c.err)
 		if p.Status != c.status || p.Code != c.code || p.Inner != c.inner || !strings.Contains(p.Message, c.message) || known != c.known {
 			t.Errorf("%s: %+v, known %v", name, p, known)
+		}
+		if strings.HasPrefix(p.Message, "bad ") {
+			t.Errorf("%s: the message says again what the code says: %q", name, p.Message)
 		}
 		if strings.Contains(p.Message, secret) {
 			t.Errorf("%s: the message tells %q", name, p.Message)
