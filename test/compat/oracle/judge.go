@@ -158,7 +158,7 @@ func (j *judge) request(e exchange, where string, r *route, query url.Values) {
 		j.found(e, where, "the document has no schema for the request's body")
 		return
 	}
-	j.body(e, where+" request", content.Schema, e.RequestBody, openapi3.VisitAsRequest())
+	j.body(e, where+" request", content.Schema, e.RequestBody, fold, openapi3.VisitAsRequest())
 }
 
 func checkParameter(p *openapi3.Parameter, value string) error {
@@ -202,17 +202,19 @@ func (j *judge) response(e exchange, where string, r *route) {
 			j.found(e, where, "the header %s is missing", name)
 		}
 	}
-	j.body(e, where, content.Schema, e.ResponseBody, openapi3.VisitAsResponse())
+	asItIs := func(_ *openapi3.Schema, v any) any { return v }
+	j.body(e, where, content.Schema, e.ResponseBody, asItIs, openapi3.VisitAsResponse())
 }
 
 // body judges a JSON body against a schema, and reports members that the schema does not have.
-func (j *judge) body(e exchange, where string, schema *openapi3.SchemaRef, text string, as openapi3.SchemaValidationOption) {
+func (j *judge) body(e exchange, where string, schema *openapi3.SchemaRef, text string, read func(*openapi3.Schema, any) any, as openapi3.SchemaValidationOption) {
 	var v any
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		j.found(e, where, "the body is no JSON: %v: %.80q", err, text)
 		return
 	}
 	dropNulls(v)
+	v = read(schema.Value, v)
 	options := append([]openapi3.SchemaValidationOption{as, openapi3.MultiErrors(), openapi3.EnableFormatValidation(), openapi3.DisableSchemaErrorDetails()}, formats()...)
 	if err := schema.Value.VisitJSON(v, options...); err != nil {
 		for line := range strings.SplitSeq(err.Error(), " | ") {

@@ -40,6 +40,33 @@ func unknownMembers(s *openapi3.Schema, v any, at string) (out []string) {
 	return slices.Compact(out)
 }
 
+// fold gives strings of v that are in a closed enumeration but for letter case the document's spelling: so the service
+// reads requests. (The enumeration of rotation actions is spelled in two ways, and clients of today send either.)
+func fold(s *openapi3.Schema, v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		known, _ := members(s)
+		for name, p := range known {
+			if child, ok := v[name]; ok {
+				v[name] = fold(p.Value, child)
+			}
+		}
+	case []any:
+		for i := range v {
+			if s.Items != nil {
+				v[i] = fold(s.Items.Value, v[i])
+			}
+		}
+	case string:
+		for _, e := range s.Enum {
+			if text, ok := e.(string); ok && strings.EqualFold(text, v) {
+				return text
+			}
+		}
+	}
+	return v
+}
+
 // members are all properties of a schema, inherited ones included; open is the schema of any other member, nil if
 // there may be none.
 func members(s *openapi3.Schema) (known openapi3.Schemas, open *openapi3.SchemaRef) {

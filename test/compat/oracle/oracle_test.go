@@ -26,7 +26,8 @@ const document = `{"swagger":"2.0","info":{"title":"t","version":"v"},"consumes"
    "responses":{"200":{"description":"","schema":{"$ref":"#/definitions/Bundle"}}}}}},
 "parameters":{"Version":{"name":"api-version","in":"query","required":true,"type":"string"}},
 "definitions":{
- "Create":{"type":"object","required":["kty"],"properties":{"kty":{"type":"string","enum":["EC"],"x-ms-enum":{"name":"Kty","modelAsString":true}}}},
+ "Create":{"type":"object","required":["kty"],"properties":{"kty":{"type":"string","enum":["EC"],"x-ms-enum":{"name":"Kty","modelAsString":true}},
+   "actions":{"type":"array","items":{"type":"string","enum":["rotate"],"x-ms-enum":{"name":"A","modelAsString":false}}}}},
  "Attributes":{"allOf":[{"$ref":"common.json#/definitions/Base"}],"properties":{"days":{"type":"integer","format":"int32","readOnly":true}}},
  "Bundle":{"type":"object","required":["key"],"properties":{"key":{"type":"object","properties":{"kid":{"type":"string"},"n":{"type":"string","format":"base64url"}}},
    "attributes":{"$ref":"#/definitions/Attributes"},"tags":{"type":"object","additionalProperties":{"type":"string"}},
@@ -73,7 +74,7 @@ const version = "?api-version=7.5"
 func TestGoodExchanges(t *testing.T) {
 	t.Parallel()
 	create := answer("POST", "/keys/a/create"+version, 200, `{"key":{}}`)
-	create.RequestBody = `{"kty":"NEW"}` // enumerations that are modelled as strings are open
+	create.RequestBody = `{"kty":"NEW","actions":["Rotate"]}` // enumerations that are modelled as strings are open; letter case does not count in requests
 	challenge := answer("GET", "/keys/a/"+version, 401, "")
 	challenge.ResponseHeader = http.Header{"Www-Authenticate": {`Bearer authorization="https://l/t", resource="https://r"`}}
 	badToken := challenge
@@ -137,6 +138,7 @@ func TestBadExchanges(t *testing.T) {
 		"request without body":    {create(""), "no JSON"},
 		"request lacks a member":  {create(`{}`), `"kty" is missing`},
 		"request with another":    {create(`{"kty":"EC","more":1}`), "member more"},
+		"request's enumeration":   {create(`{"kty":"EC","actions":["turn"]}`), "/actions/0"},
 		"body of a challenge":     {answer("GET", "/keys/a/v"+version, 401, `{"error":{"code":"Unauthorized","message":"m"}}`), "has the body"},
 		"bare challenge":          {answer("GET", "/keys/a/v"+version, 401, ""), "challenge"},
 	} {
