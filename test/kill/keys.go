@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"redoubt/internal/client"
@@ -46,6 +50,13 @@ var life = []step{
 		_, err := h.UpdateKey(ctx, name, "", client.UpdateKey{Tags: map[string]string{"t": "set"}})
 		return err
 	}},
+	{func(s keyState) keyState { return keyState{"live", s.versions + 1, ""} }, func(ctx context.Context, h *client.HSM, name string) error {
+		jwk, err := importable()
+		if err == nil {
+			_, err = h.ImportKey(ctx, name, client.ImportKey{Key: jwk})
+		}
+		return err
+	}},
 	{func(s keyState) keyState { s.where = "deleted"; return s }, func(ctx context.Context, h *client.HSM, name string) error {
 		_, err := h.DeleteKey(ctx, name)
 		return err
@@ -58,14 +69,58 @@ var life = []step{
 		_, err := h.DeleteKey(ctx, name)
 		return err
 	}},
-	{func(keyState) keyState { return keyState{"none", 0, ""} }, func(ctx context.Context, h *client.HSM, name string) error {
-		return h.PurgeKey(ctx, name)
+	{func(keyState) keyState { return keyState{"none", 0, ""} }, purge},
+}
+
+// lifeAfterDeath is what happens to a key that was backed up and purged, in order.
+var lifeAfterDeath = []step{
+	{func(keyState) keyState { return keyState{"live", 1, ""} }, life[0].do},
+	{func(s keyState) keyState { return keyState{"live", s.versions + 1, ""} }, life[1].do},
+	{func(s keyState) keyState { s.where = "deleted"; return s }, func(ctx context.Context, h *client.HSM, name string) error {
+		blob, err := h.BackupKey(ctx, name)
+		if err != nil {
+			return err
+		}
+		saved.Store(name, blob)
+		_, err = h.DeleteKey(ctx, name)
+		return err
 	}},
+	{func(keyState) keyState { return keyState{"none", 0, ""} }, purge},
+	{func(keyState) keyState { return keyState{"live", 2, ""} }, func(ctx context.Context, h *client.HSM, name string) error {
+		blob, _ := saved.Load(name)
+		b, _ := blob.([]byte)
+		_, err := h.RestoreKey(ctx, b)
+		return err
+	}},
+	{func(s keyState) keyState { s.where = "deleted"; return s }, func(ctx context.Context, h *client.HSM, name string) error {
+		_, err := h.DeleteKey(ctx, name)
+		return err
+	}},
+	{func(keyState) keyState { return keyState{"none", 0, ""} }, purge},
+}
+
+// saved are the newest backups of the keys, by name.
+var saved sync.Map
+
+func purge(ctx context.Context, h *client.HSM, name string) error { return h.PurgeKey(ctx, name) }
+
+// importable is a new P-256 key.
+func importable() (client.PrivateJWK, error) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return client.PrivateJWK{}, err
+	}
+	pub, err := k.PublicKey.Bytes()
+	if err != nil {
+		return client.PrivateJWK{}, err
+	}
+	d, err := k.Bytes()
+	return client.PrivateJWK{Kty: "EC-HSM", Crv: "P-256", X: pub[1:33], Y: pub[33:], D: d}, err
 }
 
 const rounds = 4 // lives of each key in one step of the scenario
 
-// keys is four clients that create, change, delete, recover and purge keys of one HSM at once.
+// keys is four clients that create, import, change, delete, recover, purge and restore keys of one HSM at once.
 func keys() scenario {
 	var lanes []*lane
 	const hsm = "keychurn"
@@ -126,7 +181,7 @@ func officer(ctx context.Context, w *world, h *client.HSM) error {
 // live takes the lane's key through its lives until the context ends.
 func (l *lane) live(ctx context.Context, h *client.HSM) error {
 	for range rounds {
-		for _, st := range life {
+		for _, st := range slices.Concat(life, lifeAfterDeath) {
 			l.mu.Lock()
 			l.doing = st.next(l.done)
 			l.mu.Unlock()
