@@ -8,7 +8,8 @@ var severalValues = map[string]bool{"--sd-wrapping-keys": true, "--passwords": t
 	"--ops": true, "--tags": true}
 
 // threeState are flags that may be followed by a yes or no: --use-managed-identity true.
-var threeState = map[string]bool{"--use-managed-identity": true, "--enable-purge-protection": true, "--disabled": true, "--include-managed": true}
+var threeState = map[string]bool{"--use-managed-identity": true, "--enable-purge-protection": true, "--disabled": true, "--include-managed": true,
+	"--enabled": true, "--exportable": true, "--immutable": true}
 
 var yesNo = map[string]string{"true": "true", "t": "true", "yes": "true", "y": "true", "1": "true", "on": "true",
 	"false": "false", "f": "false", "no": "false", "n": "false", "0": "false", "off": "false"}

@@ -59,6 +59,7 @@ type shownKey struct {
 	Attributes keyAttributes     `json:"attributes"`
 	Key        shownJWK          `json:"key"`
 	Tags       map[string]string `json:"tags"`
+	Release    *shownRelease     `json:"releasePolicy"`
 	shownDeletion
 }
 
@@ -88,7 +89,7 @@ func (a *app) printKey(k client.Key) error {
 		s := base64.StdEncoding.EncodeToString(b)
 		return &s
 	}
-	out := shownKey{Attributes: azAttributes(k.Attributes), Tags: k.Tags, Key: shownJWK{KeyOps: k.Key.KeyOps, Kid: k.Key.Kid, Kty: k.Key.Kty,
+	out := shownKey{Attributes: azAttributes(k.Attributes), Tags: k.Tags, Release: showPolicy(k.Release), Key: shownJWK{KeyOps: k.Key.KeyOps, Kid: k.Key.Kid, Kty: k.Key.Kty,
 		N: text(k.Key.N), E: text(k.Key.E), X: text(k.Key.X), Y: text(k.Key.Y)}}
 	if k.Key.Crv != "" {
 		out.Key.Crv = &k.Key.Crv

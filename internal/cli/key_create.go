@@ -17,6 +17,7 @@ type keyCreate struct {
 	size                                int
 	ops, tags                           []string
 	disabled                            bool
+	release                             releaseFlags
 }
 
 func (a *app) keyCreate() *cobra.Command {
@@ -25,6 +26,8 @@ func (a *app) keyCreate() *cobra.Command {
 		return k.run(ctx, a)
 	})
 	k.at.flags(c)
+	k.release.flags(c)
+	k.release.exportableFlag(c)
 	f := c.Flags()
 	f.StringVar(&k.kty, "kty", "RSA-HSM", "type: RSA-HSM, EC-HSM or oct-HSM")
 	f.IntVar(&k.size, "size", 0, "bits: 2048, 3072, 4096 for RSA; 128, 192, 256 for oct")
@@ -52,6 +55,9 @@ func (k *keyCreate) run(ctx context.Context, a *app) error {
 		return err
 	}
 	if p.Attributes.Expires, err = parseTime("--expires", k.until); err != nil {
+		return err
+	}
+	if p.Release, p.Attributes.Exportable, err = k.release.read(); err != nil {
 		return err
 	}
 	h, err := k.at.open(a)

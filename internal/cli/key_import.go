@@ -19,6 +19,7 @@ type keyImport struct {
 	from, until                                  string
 	ops, tags                                    []string
 	disabled                                     bool
+	release                                      releaseFlags
 }
 
 func (a *app) keyImport() *cobra.Command {
@@ -27,6 +28,8 @@ func (a *app) keyImport() *cobra.Command {
 key was wrapped for this HSM where it came from: with the tool of another HSM's vendor, or with key make-byok.`, func(ctx context.Context) error { return k.run(ctx, a) })
 	k.at.flags(c)
 	k.pem.flags(c)
+	k.release.flags(c)
+	k.release.exportableFlag(c)
 	f := c.Flags()
 	f.StringVar(&k.byokFile, "byok-file", "", "key transfer file")
 	f.StringVar(&k.byokString, "byok-string", "", "content of a key transfer file")
@@ -57,6 +60,9 @@ func (k *keyImport) run(ctx context.Context, a *app) error {
 		return err
 	}
 	if p.Attributes.Expires, err = parseTime("--expires", k.until); err != nil {
+		return err
+	}
+	if p.Release, p.Attributes.Exportable, err = k.release.read(); err != nil {
 		return err
 	}
 	h, err := k.at.open(a)

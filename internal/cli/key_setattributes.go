@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +14,7 @@ type keySetAttributes struct {
 	version, from, until string
 	enabled              string
 	ops, tags            []string
+	release              releaseFlags
 }
 
 func (a *app) keySetAttributes() *cobra.Command {
@@ -23,9 +23,10 @@ func (a *app) keySetAttributes() *cobra.Command {
 		return k.run(ctx, a)
 	})
 	k.at.flags(c)
+	k.release.flags(c)
 	f := c.Flags()
 	f.StringVarP(&k.version, "version", "v", "", "version of the key")
-	f.StringVar(&k.enabled, "enabled", "", "true or false: whether it can be used")
+	yesNoFlag(c, &k.enabled, "enabled", "it can be used")
 	f.StringArrayVar(&k.ops, "ops", nil, "what the key may do: sign verify encrypt decrypt wrapKey unwrapKey")
 	f.StringArrayVar(&k.tags, "tags", nil, "tags, NAME=VALUE, in place of all there are")
 	f.StringVar(&k.from, "not-before", "", "time before which it cannot be used, such as 2026-01-31T00:00:00Z")
@@ -44,13 +45,11 @@ func (k *keySetAttributes) run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	if k.enabled != "" {
-		yes := yesNo[strings.ToLower(k.enabled)]
-		if yes == "" {
-			return wrongUse("--enabled %s: use true or false", k.enabled)
-		}
-		on := yes == "true"
-		p.Attributes.Enabled = &on
+	if p.Attributes.Enabled, err = yesOrNo("--enabled", k.enabled); err != nil {
+		return err
+	}
+	if p.Release, _, err = k.release.read(); err != nil {
+		return err
 	}
 	if p.Attributes.NotBefore, err = parseTime("--not-before", k.from); err != nil {
 		return err

@@ -96,6 +96,12 @@ func TestKeyImport(t *testing.T) {
 	}
 
 	clear(sent)
+	run(t, w, nil, "key", "import", "--hsm-name", "contoso", "--name", "k", "--pem-file", file, "--exportable", "true", "--policy", `{"version":"1.0.0"}`).want(t, 0)
+	if at, _ := sent["attributes"].(map[string]any); at["exportable"] != true || sent["release_policy"].(map[string]any)["data"] != client.Encode([]byte(`{"version":"1.0.0"}`)) {
+		t.Errorf("sent %v", sent)
+	}
+
+	clear(sent)
 	blob := writeFile(t, "k.byok", []byte(`{"schema_version":"1.0.0"}`))
 	run(t, w, nil, "key", "import", "--hsm-name", "contoso", "--name", "k", "--byok-file", blob, "--kty", "EC-HSM", "--curve", "P-384").want(t, 0)
 	jwk, _ = sent["key"].(map[string]any)
@@ -266,6 +272,14 @@ func TestKeyLife(t *testing.T) {
 	if at, _ := sent["attributes"].(map[string]any); at["nbf"] != 1893456000.0 || at["enabled"] != nil {
 		t.Errorf("sent %v", sent)
 	}
-	verb("set-attributes", append(at, "--enabled", "perhaps")...).want(t, exitUsage, "use true or false")
+	policy := writeFile(t, "policy.json", []byte(`{"version":"1.0.0"}`))
+	verb("set-attributes", append(at, "--policy", policy, "--immutable")...).want(t, 0)
+	if p, _ := sent["release_policy"].(map[string]any); p["data"] != client.Encode([]byte(`{"version":"1.0.0"}`)) || p["immutable"] != true {
+		t.Errorf("sent %v", sent)
+	}
+	verb("set-attributes", append(at, "--immutable", "true")...).want(t, exitUsage, "goes with --policy")
+	verb("set-attributes", append(at, "--policy", writeFile(t, "text", []byte("x")))...).want(t, exitFailed, "is not JSON")
+	verb("set-attributes", append(at, "--enabled=perhaps")...).want(t, exitUsage, "use true or false")
+	verb("set-attributes", append(at, "--enabled", "perhaps")...).want(t, exitUsage)
 	verb("purge", "--id", "https://"+keyHost+"/secrets/k").want(t, exitUsage, "not the URL of a key")
 }

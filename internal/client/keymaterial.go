@@ -42,6 +42,7 @@ type ImportKey struct {
 	Key        PrivateJWK        `json:"key"`
 	Attributes *KeyAttributes    `json:"attributes,omitempty"`
 	Tags       map[string]string `json:"tags,omitempty"`
+	Release    *ReleasePolicy    `json:"release_policy,omitempty"`
 }
 
 // ImportKey brings a key in, or a new version of an existing one.

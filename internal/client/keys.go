@@ -69,6 +69,7 @@ type Key struct {
 	Key                JWK               `json:"key"`
 	Attributes         Attributes        `json:"attributes"`
 	Tags               map[string]string `json:"tags,omitempty"`
+	Release            *ReleasePolicy    `json:"release_policy,omitempty"`
 	RecoveryID         string            `json:"recoveryId,omitempty"`
 	DeletedDate        int64             `json:"deletedDate,omitempty"`
 	ScheduledPurgeDate int64             `json:"scheduledPurgeDate,omitempty"`
@@ -114,6 +115,15 @@ type KeyAttributes struct {
 	Enabled   *bool  `json:"enabled,omitempty"`
 	NotBefore *int64 `json:"nbf,omitempty"` // Unix seconds
 	Expires   *int64 `json:"exp,omitempty"`
+
+	Exportable *bool `json:"exportable,omitempty"` // when the key is made, or as it is
+}
+
+// ReleasePolicy says to whom an exportable key may be released. Data is the policy's JSON.
+type ReleasePolicy struct {
+	ContentType string `json:"contentType,omitempty"`
+	Data        Bytes  `json:"data"`
+	Immutable   bool   `json:"immutable,omitempty"`
 }
 
 // CreateKey describes a new key: Kty RSA-HSM or oct-HSM with Size in bits, EC-HSM with Crv.
@@ -124,6 +134,7 @@ type CreateKey struct {
 	Ops        []string          `json:"key_ops,omitempty"`
 	Attributes *KeyAttributes    `json:"attributes,omitempty"`
 	Tags       map[string]string `json:"tags,omitempty"`
+	Release    *ReleasePolicy    `json:"release_policy,omitempty"`
 }
 
 // UpdateKey is a change to a key version; nil members stay. Tags that are empty and not nil remove all.
@@ -131,6 +142,7 @@ type UpdateKey struct {
 	Ops        []string          `json:"key_ops,omitempty"`
 	Attributes *KeyAttributes    `json:"attributes,omitempty"`
 	Tags       map[string]string `json:"tags,omitzero"`
+	Release    *ReleasePolicy    `json:"release_policy,omitempty"`
 }
 
 func keyPath(root, name, version, action string) string {
