@@ -3,6 +3,7 @@ package attestation
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
@@ -37,11 +38,32 @@ func testKey(t testing.TB, name string) signer {
 // signer is deterministic, as those of package seal are.
 type signer struct{ *ecdsa.PrivateKey }
 
-var someName = Name{HSM: "ContosoMHSM", ID: "0f0e0d0c-0000-4000-8000-000000000001", Domain: "sd-000102030405060708090a0b0c0d0e0f"}
+// domainKey is the signing key of a security domain, and scheme a way to name and check it (the real one is package seal's).
+func domainKey(name string) ed25519.PrivateKey {
+	seed := sha256.Sum256([]byte(name))
+	return ed25519.NewKeyFromSeed(seed[:])
+}
+
+func domainIDOf(pub []byte) string { return "sd-" + Fingerprint(pub)[:32] }
+
+var scheme = Scheme{Verify: ed25519.Verify, DomainID: domainIDOf}
+
+func nameIn(hsm, id, domain string) Name {
+	return Name{HSM: hsm, ID: id, Domain: domainIDOf(domainKey(domain).Public().(ed25519.PublicKey))}
+}
+
+var someName = nameIn("ContosoMHSM", "0f0e0d0c-0000-4000-8000-000000000001", "domain")
 
 func identity(t testing.TB, root, leaf string, n Name) *Identity {
+	return endorsedBy(t, "domain", root, leaf, n)
+}
+
+func endorsedBy(t testing.TB, domain, root, leaf string, n Name) *Identity {
 	t.Helper()
-	i, err := NewIdentity(testKey(t, root), testKey(t, leaf), n)
+	k := domainKey(domain)
+	i, err := NewIdentity(testKey(t, root), testKey(t, leaf), n, func(text []byte) Endorsement {
+		return Endorsement{Key: k.Public().(ed25519.PublicKey), Signature: ed25519.Sign(k, text)}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +84,7 @@ func octMeta() key.Meta {
 
 func attest(t testing.TB, i *Identity, m key.Meta) Evidence {
 	t.Helper()
-	e, err := i.Attest(NewStatement(i.name, m, m.Release, 1767323045))
+	e, err := i.Attest(i.Describe(m, 1767323045))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +95,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	i := someIdentity(t)
 	e := attest(t, i, ecMeta())
-	p, err := Verify(e, Expect{Root: i.Root(), DomainID: someName.Domain})
+	p, err := Verify(e, scheme, Expect{Root: i.Root(), DomainID: someName.Domain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +104,7 @@ func TestVerify(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	e = attest(t, i, octMeta())
-	if p, err = Verify(e, Expect{}); err != nil || p.Origin != "imported" || p.Public != nil || p.Thumbprint != "" || e.Public != nil {
+	if p, err = Verify(e, scheme, Expect{}); err != nil || p.Origin != "imported" || p.Public != nil || p.Thumbprint != "" || e.Public != nil {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -116,7 +138,7 @@ func TestEveryByteCounts(t *testing.T) {
 					b := bytes.Clone(*at(&e))
 					b[pos] ^= bit
 					*at(&e) = b
-					if _, err := Verify(e, want); !errors.Is(err, ErrNotGenuine) {
+					if _, err := Verify(e, scheme, want); !errors.Is(err, ErrNotGenuine) {
 						t.Fatalf("%s: byte %d of %s with bit %#x: %v", name, pos, part, bit, err)
 					}
 				}
@@ -124,13 +146,13 @@ func TestEveryByteCounts(t *testing.T) {
 			for cut := range n {
 				e := good
 				*at(&e) = bytes.Clone((*at(&e))[:cut])
-				if _, err := Verify(e, want); !errors.Is(err, ErrNotGenuine) {
+				if _, err := Verify(e, scheme, want); !errors.Is(err, ErrNotGenuine) {
 					t.Fatalf("%s: %s cut to %d bytes: %v", name, part, cut, err)
 				}
 			}
 			e := good
 			*at(&e) = append(bytes.Clone(*at(&e)), '\n')
-			if _, err := Verify(e, want); !errors.Is(err, ErrNotGenuine) {
+			if _, err := Verify(e, scheme, want); !errors.Is(err, ErrNotGenuine) {
 				t.Fatalf("%s: %s with a byte more: %v", name, part, err)
 			}
 		}
@@ -151,7 +173,7 @@ func TestEveryByteOfTheCertificatesCounts(t *testing.T) {
 			if which == 1 {
 				e.Certificates = chainPEM(i.leaf, bad)
 			}
-			if _, err := Verify(e, Expect{Root: i.Root()}); !errors.Is(err, ErrNotGenuine) {
+			if _, err := Verify(e, scheme, Expect{Root: i.Root()}); !errors.Is(err, ErrNotGenuine) {
 				t.Fatalf("certificate %d, byte %d: %v", which, pos, err)
 			}
 		}
@@ -163,8 +185,9 @@ func TestMixedEvidence(t *testing.T) {
 	t.Parallel()
 	i := someIdentity(t)
 	good := attest(t, i, ecMeta())
-	stranger := identity(t, "their root", "their leaf", someName)
+	stranger := endorsedBy(t, "their domain", "their root", "their leaf", nameIn("ContosoMHSM", someName.ID, "their domain"))
 	otherHSM := identity(t, "root", "leaf", Name{HSM: "Other", ID: "0f0e0d0c-0000-4000-8000-000000000002", Domain: someName.Domain})
+	pretender := endorsedBy(t, "their domain", "their root", "their leaf", someName)
 	m := ecMeta()
 	m.Version = "ffffffffffffffffffffffffffffffff"
 	older := attest(t, i, m)
@@ -199,14 +222,22 @@ func TestMixedEvidence(t *testing.T) {
 		"the signature's other form":     mixed(func(e *Evidence) { e.Private = highS(e.Private) }),
 		"nothing":                        {},
 	} {
-		if _, err := Verify(e, Expect{Root: i.Root()}); !errors.Is(err, ErrNotGenuine) {
+		if _, err := Verify(e, scheme, Expect{Root: i.Root()}); !errors.Is(err, ErrNotGenuine) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := Verify(good, Expect{DomainID: "sd-ffffffffffffffffffffffffffffffff"}); !errors.Is(err, ErrNotGenuine) {
+	for what, e := range map[string]Evidence{"a stranger in our domain's name": attest(t, pretender, ecMeta()), "a stranger with our domain's endorsement of another root": func() Evidence {
+		pretender.endorsed = i.endorsed
+		return attest(t, pretender, ecMeta())
+	}()} {
+		if _, err := Verify(e, scheme, Expect{}); !errors.Is(err, ErrNotGenuine) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := Verify(good, scheme, Expect{DomainID: "sd-ffffffffffffffffffffffffffffffff"}); !errors.Is(err, ErrNotGenuine) {
 		t.Errorf("another domain: %v", err)
 	}
-	if p, err := Verify(imposter, Expect{}); err != nil || p.Root == i.Root() {
+	if p, err := Verify(imposter, scheme, Expect{}); err != nil || p.Root == i.Root() {
 		t.Errorf("without a pin a stranger's evidence holds together: %v", err)
 	}
 }
@@ -215,7 +246,7 @@ func TestMixedEvidence(t *testing.T) {
 func TestSignedNonsense(t *testing.T) {
 	t.Parallel()
 	i := someIdentity(t)
-	base := NewStatement(someName, octMeta(), nil, 1)
+	base := i.Describe(octMeta(), 1)
 	base.Purpose = purposePrivate
 	for what, change := range map[string]func(s *Statement){
 		"purpose": func(s *Statement) { s.Purpose = "else" }, "origin": func(s *Statement) { s.Origin = "found" }, "key": func(s *Statement) { s.Key = "oct" },
@@ -228,7 +259,7 @@ func TestSignedNonsense(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Verify(Evidence{Certificates: i.Certificates(), Private: b, Version: Version}, Expect{}); !errors.Is(err, ErrNotGenuine) {
+		if _, err := Verify(Evidence{Certificates: i.Certificates(), Private: b, Version: Version}, scheme, Expect{}); !errors.Is(err, ErrNotGenuine) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -246,7 +277,7 @@ func TestSignedNonsense(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := append(append([]byte(magic), binary.BigEndian.AppendUint32(nil, uint32(len(bad)))...), bad...)
-		if _, err := Verify(Evidence{Certificates: i.Certificates(), Private: append(b, sig...), Version: Version}, Expect{}); !errors.Is(err, ErrNotGenuine) {
+		if _, err := Verify(Evidence{Certificates: i.Certificates(), Private: append(b, sig...), Version: Version}, scheme, Expect{}); !errors.Is(err, ErrNotGenuine) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -337,7 +368,7 @@ func TestGolden(t *testing.T) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		t.Fatal(err)
 	}
-	p, err := Verify(e, Expect{Root: i.Root()})
+	p, err := Verify(e, scheme, Expect{Root: i.Root()})
 	if err != nil || p.HSM != "ContosoMHSM" || p.Public == nil {
 		t.Errorf("%+v, %v", p, err)
 	}

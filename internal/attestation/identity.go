@@ -32,9 +32,24 @@ type Name struct {
 	Domain string // domain id of its security domain
 }
 
+// Endorsement is the word of a security domain for the attestation root of one of its HSMs, so that a domain id is enough to
+// trust it. The signature is over EndorsedText.
+type Endorsement struct{ Key, Signature []byte }
+
+// EndorsedText is what the domain signs: the HSM's UUID and the attestation root's uncompressed point.
+func EndorsedText(hsmID string, root crypto.PublicKey) ([]byte, error) {
+	pub, ok := root.(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return nil, errors.New("not a key on P-256")
+	}
+	point, err := pub.Bytes()
+	return append([]byte(hsmID), point...), err
+}
+
 // Identity is the attestation key of one HSM with its certificates.
 type Identity struct {
 	name     Name
+	endorsed Endorsement
 	signer   crypto.Signer
 	root     []byte // certificate, DER
 	leaf     []byte
@@ -48,9 +63,9 @@ var (
 	notAfter  = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 )
 
-// NewIdentity makes the certificates. Both signers are ECDSA keys on P-256 and sign deterministically, so that the same
-// keys and name give the same bytes.
-func NewIdentity(root, leaf crypto.Signer, n Name) (*Identity, error) {
+// NewIdentity makes the certificates, and has the domain endorse the root (endorse signs a text). Both signers are ECDSA keys
+// on P-256 and sign deterministically, so that the same keys and name give the same bytes.
+func NewIdentity(root, leaf crypto.Signer, n Name, endorse func(text []byte) Endorsement) (*Identity, error) {
 	root, leaf = canonical{root}, canonical{leaf}
 	rootCert, err := certificate(root, leaf, n, true)
 	if err != nil {
@@ -60,8 +75,12 @@ func NewIdentity(root, leaf crypto.Signer, n Name) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attestation certificate of %s: %w", n.HSM, err)
 	}
+	text, err := EndorsedText(n.ID, root.Public())
+	if err != nil {
+		return nil, err
+	}
 	sum := sha256.Sum256(leafCert)
-	return &Identity{name: n, signer: leaf, root: rootCert, leaf: leafCert, leafHash: base64.RawURLEncoding.EncodeToString(sum[:])}, nil
+	return &Identity{name: n, endorsed: endorse(text), signer: leaf, root: rootCert, leaf: leafCert, leafHash: base64.RawURLEncoding.EncodeToString(sum[:])}, nil
 }
 
 func certificate(root, leaf crypto.Signer, n Name, ca bool) ([]byte, error) {

@@ -28,9 +28,12 @@ type Statement struct {
 	HSM      string `json:"hsm"`
 	HSMID    string `json:"hsmId"`
 	DomainID string `json:"domainId"`
-	Time     int64  `json:"time"` // of the statement, Unix seconds
 
-	Key        string   `json:"key"` // /keys/NAME/VERSION
+	DomainKey   string `json:"domainKey"`   // Ed25519 public key of the domain, base64url
+	Endorsement string `json:"endorsement"` // of the attestation root by that key, base64url
+
+	Time       int64    `json:"time"` // of the statement, Unix seconds
+	Key        string   `json:"key"`  // /keys/NAME/VERSION
 	Kty        string   `json:"kty"`
 	Bits       int      `json:"bits,omitempty"` // RSA, oct
 	Crv        string   `json:"crv,omitempty"`
@@ -67,9 +70,11 @@ const (
 	originImported  = "imported"
 )
 
-// NewStatement says what m is, at time now. The release policy is that of the key, which may be newer than m's.
-func NewStatement(n Name, m key.Meta, policy *key.ReleasePolicy, now int64) Statement {
-	s := Statement{HSM: n.HSM, HSMID: n.ID, DomainID: n.Domain, Time: now, Key: "/keys/" + string(m.Name) + "/" + string(m.Version),
+// Describe says what m is, at time now.
+func (i *Identity) Describe(m key.Meta, now int64) Statement {
+	text := base64.RawURLEncoding.EncodeToString
+	s := Statement{HSM: i.name.HSM, HSMID: i.name.ID, DomainID: i.name.Domain,
+		DomainKey: text(i.endorsed.Key), Endorsement: text(i.endorsed.Signature), Time: now, Key: "/keys/" + string(m.Name) + "/" + string(m.Version),
 		Kty: string(m.Spec.Type), Bits: m.Spec.Bits, Crv: string(m.Spec.Curve), Origin: originGenerated, Exportable: m.Attributes.Exportable,
 		Enabled: m.Attributes.Enabled, KeyOps: m.Ops, Created: m.Attributes.Created}
 	if m.Imported {
@@ -78,9 +83,9 @@ func NewStatement(n Name, m key.Meta, policy *key.ReleasePolicy, now int64) Stat
 	if s.KeyOps == nil {
 		s.KeyOps = []key.Op{}
 	}
-	if policy != nil {
-		sum := sha256.Sum256(policy.Data)
-		s.Policy = &Policy{SHA256: base64.RawURLEncoding.EncodeToString(sum[:]), Immutable: policy.Immutable}
+	if m.Release != nil {
+		sum := sha256.Sum256(m.Release.Data)
+		s.Policy = &Policy{SHA256: text(sum[:]), Immutable: m.Release.Immutable}
 	}
 	if jwk, ok := publicJWK(m); ok {
 		s.Thumbprint, s.Public = jwk.Thumbprint(), &jwk

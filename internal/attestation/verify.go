@@ -3,8 +3,10 @@ package attestation
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,10 +21,16 @@ func notGenuine(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrNotGenuine, fmt.Sprintf(format, args...))
 }
 
+// Scheme is how security domains sign and are named (package seal, which this package does not need otherwise).
+type Scheme struct {
+	Verify   func(pub ed25519.PublicKey, text, sig []byte) bool
+	DomainID func(pub []byte) string
+}
+
 // Expect is what a verifier knows from elsewhere. Empty members demand nothing.
 type Expect struct {
 	Root     string // fingerprint of the HSM's attestation root, as Fingerprint gives it
-	DomainID string
+	DomainID string // security domain that must have endorsed the root
 }
 
 // Proof is what evidence proves.
@@ -32,9 +40,9 @@ type Proof struct {
 }
 
 // Verify checks evidence completely: the chain of certificates, both signatures, that the statements agree with each other and
-// with the certificates, and what is expected. Without Expect.Root it proves that the evidence was not altered since somebody
-// made it, and not who that was.
-func Verify(e Evidence, want Expect) (Proof, error) {
+// with the certificates, the domain's endorsement of the root, and what is expected. With an empty Expect it proves that the
+// evidence was not altered since somebody made it, and not who that was.
+func Verify(e Evidence, how Scheme, want Expect) (Proof, error) {
 	if e.Version != Version {
 		return Proof{}, notGenuine("unknown version %q", e.Version)
 	}
@@ -68,10 +76,24 @@ func Verify(e Evidence, want Expect) (Proof, error) {
 	if leaf.Subject.String() != subject(n, false).String() || root.Subject.String() != subject(n, true).String() {
 		return Proof{}, notGenuine("the certificates are not those of HSM %s (%s) with security domain %s", n.HSM, n.ID, n.Domain)
 	}
+	if err := how.endorsed(p.Statement, root); err != nil {
+		return Proof{}, err
+	}
 	if want.DomainID != "" && p.DomainID != want.DomainID {
 		return Proof{}, notGenuine("it is of security domain %s, not %s", p.DomainID, want.DomainID)
 	}
 	return p, nil
+}
+
+// endorsed tells whether the domain that the statement names has endorsed the root.
+func (how Scheme) endorsed(s Statement, root *x509.Certificate) error {
+	pub, err1 := base64.RawURLEncoding.DecodeString(s.DomainKey)
+	sig, err2 := base64.RawURLEncoding.DecodeString(s.Endorsement)
+	text, err3 := EndorsedText(s.HSMID, root.PublicKey)
+	if err := errors.Join(err1, err2, err3); err != nil || how.DomainID(pub) != s.DomainID || !how.Verify(pub, text, sig) {
+		return notGenuine("security domain %s has not endorsed the root", s.DomainID)
+	}
+	return nil
 }
 
 func open(pub *ecdsa.PublicKey, b []byte, purpose string) (Statement, error) {

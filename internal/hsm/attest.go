@@ -21,16 +21,15 @@ func (v *view) identity() (*attestation.Identity, error) {
 		return a.id, nil
 	}
 	root, leaf := v.root.Attesters(v.h.cfg.ID)
-	id, err := attestation.NewIdentity(root, leaf, v.attestationName())
+	name := attestation.Name{HSM: v.h.cfg.Name, ID: v.h.cfg.ID, Domain: v.dev.DomainID}
+	id, err := attestation.NewIdentity(root, leaf, name, func(text []byte) attestation.Endorsement {
+		return attestation.Endorsement{Key: v.root.PublicKey(), Signature: v.root.Endorse(text)}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
 	v.h.attest.Store(&attester{v.dev.Root, v.dev.DomainID, id})
 	return id, nil
-}
-
-func (v *view) attestationName() attestation.Name {
-	return attestation.Name{HSM: v.h.cfg.Name, ID: v.h.cfg.ID, Domain: v.dev.DomainID}
 }
 
 // KeyAttestation returns a version of a key, "" being the current one, with signed evidence of what it is and that it is in this HSM.
@@ -57,7 +56,7 @@ func (h *HSM) KeyAttestation(ctx context.Context, who Caller, name key.Name, ver
 	if err != nil {
 		return Bundle{}, attestation.Evidence{}, err
 	}
-	if e, err = id.Attest(attestation.NewStatement(c.v.attestationName(), m, m.Release, h.now())); err != nil {
+	if e, err = id.Attest(id.Describe(m, h.now())); err != nil {
 		return Bundle{}, attestation.Evidence{}, err
 	}
 	return h.bundle(m, nil), e, nil

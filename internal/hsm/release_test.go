@@ -23,6 +23,7 @@ import (
 	"redoubt/internal/key"
 	"redoubt/internal/release"
 	"redoubt/internal/release/authority"
+	"redoubt/internal/seal"
 	"redoubt/internal/store"
 )
 
@@ -262,7 +263,7 @@ func TestAttestationKeyIsStable(t *testing.T) {
 	r.restart()
 	b, after, err := r.KeyAttestation(ctx, auditor, "K", "")
 	noErr(t, err)
-	p, err := attestation.Verify(after, attestation.Expect{Root: pin, DomainID: r.view().dev.DomainID})
+	p, err := attestation.Verify(after, attestation.Scheme{Verify: seal.VerifyEndorsement, DomainID: seal.DomainIDOf}, attestation.Expect{Root: pin, DomainID: r.view().dev.DomainID})
 	noErr(t, err)
 	if !bytes.Equal(before.Certificates, after.Certificates) || p.HSM != "ContosoMHSM" || p.HSMID != r.ID() || p.Key != "/keys/k/"+string(b.Meta.Version) || p.Time != r.clock.Now().Unix() || p.Origin != "generated" {
 		t.Errorf("%+v", p)

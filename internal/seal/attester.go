@@ -3,12 +3,14 @@ package seal
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 )
 
 // Attester is one attestation key of one HSM: ECDSA on P-256, derived from the root and the HSM's UUID, so that it
@@ -41,6 +43,16 @@ func (r *Root) attester(label, hsmID string) Attester {
 	}
 	clear(d.Bits())
 	return Attester{key: func() *ecdsa.PrivateKey { return priv }}
+}
+
+// Endorse signs msg as this domain: Ed25519 over label||msg. It is for the attestation keys of HSMs only.
+func (r *Root) Endorse(msg []byte) []byte {
+	return ed25519.Sign(r.signer(), slices.Concat([]byte(labelEndorsement), msg))
+}
+
+// VerifyEndorsement checks a signature by Endorse. A key of the wrong length verifies nothing.
+func VerifyEndorsement(pub ed25519.PublicKey, msg, sig []byte) bool {
+	return len(pub) == ed25519.PublicKeySize && ed25519.Verify(pub, slices.Concat([]byte(labelEndorsement), msg), sig)
 }
 
 // Public implements crypto.Signer; it is an *ecdsa.PublicKey.

@@ -64,6 +64,18 @@ func TestAttesters(t *testing.T) {
 	if same, err := leaf.Sign(nil, digest[:], crypto.SHA256); err != nil || !bytes.Equal(same, sig) {
 		t.Errorf("signatures differ: %v", err)
 	}
+	sig = r.Endorse([]byte("x"))
+	for what, bad := range map[string]bool{
+		"another message": VerifyEndorsement(r.PublicKey(), []byte("y"), sig), "another domain": VerifyEndorsement(NewRoot(1).PublicKey(), []byte("x"), sig),
+		"a manifest's": VerifyEndorsement(r.PublicKey(), []byte("x"), r.SignManifest([]byte("x"))), "no key": VerifyEndorsement(nil, []byte("x"), sig),
+	} {
+		if bad {
+			t.Errorf("%s: the endorsement verifies", what)
+		}
+	}
+	if !VerifyEndorsement(r.PublicKey(), []byte("x"), sig) || VerifyManifest(r.PublicKey(), []byte("x"), sig) {
+		t.Error("the endorsement does not verify, or as a manifest")
+	}
 	if s := fmt.Sprintf("%v %+v %#v %s %x", leaf, leaf, leaf, leaf, leaf); s != "seal.Attester seal.Attester seal.Attester seal.Attester seal.Attester" {
 		t.Error(s)
 	}

@@ -55,6 +55,7 @@ const (
 	labelLocalSigner = "redoubt/seal/v1/local-signer"
 	labelAttestRoot  = "redoubt/seal/v1/attestation-root"
 	labelAttestLeaf  = "redoubt/seal/v1/attestation-leaf"
+	labelEndorsement = "redoubt/seal/v1/attestation-endorsement"
 )
 
 const (

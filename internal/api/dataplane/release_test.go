@@ -22,6 +22,7 @@ import (
 
 	"redoubt/internal/attestation"
 	"redoubt/internal/hsmtest"
+	"redoubt/internal/seal"
 )
 
 const (
@@ -393,7 +394,7 @@ func TestAttestation(t *testing.T) {
 	}
 	at := b.Attributes.Attestation
 	p, err := attestation.Verify(attestation.Evidence{Certificates: raw(at.Certificates), Private: raw(at.Private), Public: raw(at.Public), Version: at.Version},
-		attestation.Expect{Root: status.AttestationRoot, DomainID: status.DomainID})
+		attestation.Scheme{Verify: seal.VerifyEndorsement, DomainID: seal.DomainIDOf}, attestation.Expect{Root: status.AttestationRoot, DomainID: status.DomainID})
 	if err != nil {
 		t.Fatal(err)
 	}
