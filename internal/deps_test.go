@@ -19,6 +19,7 @@ secret:
 key:
 byok:
 durable:
+quickack:
 store:
 blob:
 unlock: secret durable

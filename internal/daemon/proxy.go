@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"redoubt/internal/quickack"
 )
 
 // proxy is the CONNECT proxy through which unmodified clients reach the dev cloud under Azure's own names.
@@ -112,7 +114,7 @@ func (p *proxy) connect(c net.Conn) error {
 	}
 	_ = c.SetDeadline(time.Time{})
 	limit.N = math.MaxInt64
-	return p.into.give(&buffered{Conn: c, r: br})
+	return p.into.give(&buffered{Conn: quickack.Wrap(c), r: br})
 }
 
 var errRefused = errors.New("refused")

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"redoubt/internal/quickack"
 )
 
 // recorder is a CONNECT proxy on loopback for one program. It ends TLS for the names of HSMs, writes every request
@@ -119,6 +121,7 @@ func (r *recorder) keep(c net.Conn) bool {
 
 // connect answers a CONNECT request: the names of HSMs come to ServeHTTP below, all others go on.
 func (r *recorder) connect(c net.Conn) error {
+	c = quickack.Wrap(c)
 	br := bufio.NewReader(c)
 	req, err := http.ReadRequest(br)
 	if err != nil {
