@@ -3,6 +3,7 @@ package dataplane_test
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,15 +95,16 @@ func TestSince(t *testing.T) {
 
 	for _, row := range hsm.Table() {
 		target := parameter.ReplaceAllString(strings.Replace(strings.Replace(row.Route, "/{scope}", "", 1), "{key-version}", strings.Repeat("0", 32), 1), "x")
-		there := false
-		for _, v := range allVersions {
-			there = there || v == row.Since || row.Since == "7.2-preview"
+		since := slices.Index(allVersions, row.Since)
+		if since < 0 {
+			t.Errorf("%s: since %q, which is no version", row.Name, row.Since)
+			continue
+		}
+		for _, at := range []int{0, since - 1, since, len(allVersions) - 1} {
+			v, there := allVersions[max(at, 0)], at >= since || row.Since == "7.2-preview"
 			if a := c.raw(target, "api-version="+v); strings.Contains(string(a.Body), none) != !there || !there && a.Status != 404 {
 				t.Errorf("%s in %s: %d %s", target, v, a.Status, a.Body)
 			}
-		}
-		if !there {
-			t.Errorf("%s: since %q, which is no version", row.Name, row.Since)
 		}
 	}
 }
