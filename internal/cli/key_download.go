@@ -92,6 +92,7 @@ func publicDER(k client.JWK) ([]byte, error) {
 			return nil, fmt.Errorf("encode: %w", err)
 		}
 		return spki(oidEC, asn1.RawValue{FullBytes: named}, slices.Concat([]byte{4}, k.X, k.Y))
+	case key.Oct:
 	}
 	return nil, fmt.Errorf("a %s key has no public part", k.Kty)
 }

@@ -94,6 +94,7 @@ func (m *makeBYOK) run(ctx context.Context, a *app) error {
 		more = " --kty EC --curve " + string(spec.Curve)
 	case key.Oct:
 		more = " --kty oct"
+	case key.RSA:
 	}
 	a.note("%s is written. Next: redoubt key import --hsm-name NAME --name KEY --byok-file %s%s", m.out, m.out, more)
 	der, err := x509.MarshalPKIXPublicKey(kek)

@@ -133,7 +133,7 @@ func openKeyCopy(r *seal.Root, records []backup.Record) (*keyCopy, error) {
 		if !isID(string(m.Version)) || rec.Name != versionName(hd.Incarnation, m.Version) || k.materials[i].Name != materialName(hd.Incarnation, m.Version) {
 			return nil, fmt.Errorf("%s and %s are not version %s of key %s", rec.Name, k.materials[i].Name, m.Version, hd.Meta.Name)
 		}
-		if m.Name != hd.Meta.Name || m.Version == hd.Meta.Version && !reflect.DeepEqual(m, hd.Meta) {
+		if m.Name != hd.Meta.Name || m.Attributes.Exportable != hd.Meta.Attributes.Exportable || m.Version == hd.Meta.Version && !reflect.DeepEqual(m, hd.Meta) {
 			return nil, fmt.Errorf("%s and the head of key %s do not agree", rec.Name, hd.Meta.Name)
 		}
 		current = current || m.Version == hd.Meta.Version

@@ -225,6 +225,7 @@ func TestKeyCopyRefusals(t *testing.T) {
 	if !strings.HasSuffix(good[3].Name, string(hd.Meta.Version)) {
 		current = 4
 	}
+	older := 7 - current
 	meta := func(do func(*key.Meta)) []backup.Record {
 		m := hd.Meta
 		do(&m)
@@ -243,11 +244,17 @@ func TestKeyCopyRefusals(t *testing.T) {
 		"current":                reseal(0, changed(func(h *head) { h.Meta.Version = key.NewVersion() })),
 		"head differs":           reseal(0, changed(func(h *head) { h.Meta.Attributes.Enabled = false })),
 		"unknown member":         reseal(0, map[string]any{"incarnation": hd.Incarnation, "future": 1}),
-		"version differs":        meta(func(m *key.Meta) { m.Attributes.Enabled = false }),
-		"version of another":     meta(func(m *key.Meta) { m.Name = "l" }),
-		"version id":             meta(func(m *key.Meta) { m.Version = key.NewVersion() }),
-		"no version id":          meta(func(m *key.Meta) { m.Version = "../x" }),
-		"type":                   meta(func(m *key.Meta) { m.Spec = octSpec }),
+		"exportable differs": func() []backup.Record {
+			_, id, _ := strings.Cut(strings.TrimPrefix(good[older].Name, "v/"), "/")
+			m := must[key.Meta](t)(v.loadVersion(ctx, hd, key.Version(id)))
+			m.Attributes.Exportable = true
+			return reseal(older, m)
+		}(),
+		"version differs":    meta(func(m *key.Meta) { m.Attributes.Enabled = false }),
+		"version of another": meta(func(m *key.Meta) { m.Name = "l" }),
+		"version id":         meta(func(m *key.Meta) { m.Version = key.NewVersion() }),
+		"no version id":      meta(func(m *key.Meta) { m.Version = "../x" }),
+		"type":               meta(func(m *key.Meta) { m.Spec = octSpec }),
 		"public part": func() []backup.Record {
 			m := hd.Meta
 			m.Public.X = slices.Clone(m.Public.Y)

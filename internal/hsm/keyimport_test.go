@@ -357,7 +357,7 @@ func TestSecretsOfAnImportDoNotPrint(t *testing.T) {
 	p := ImportParams{Material: KeyMaterial{Type: key.Oct, K: NewSecret([]byte("0123456789abcdef")), D: NewSecret([]byte("0123456789abcdef"))}}
 	text := ""
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		text += fmt.Sprintf(verb, p) + fmt.Sprintf(verb, &p) + fmt.Sprintf(verb, p.Material.K) //nolint:govet // any verb
+		text += fmt.Sprintf(verb, p) + fmt.Sprintf(verb, &p) + fmt.Sprintf(verb, p.Material.K)
 	}
 	b, err := json.Marshal(p)
 	if err != nil && !errors.Is(err, secret.ErrEncode) {
