@@ -151,7 +151,7 @@ func routesOf(name string, doc *openapi3.T) (out []*route) {
 }
 
 // pattern matches the paths of a template as clients send them: a key's version may be empty or left out, a scope may
-// hold slashes, a slash may stand at the end, and letter case does not count.
+// hold slashes or be left out, a slash may stand at the end, and letter case does not count.
 func pattern(template string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("(?i)^")
@@ -165,7 +165,7 @@ func pattern(template string) *regexp.Regexp {
 		case parameter == "key-version":
 			b.WriteString(regexp.QuoteMeta(strings.TrimSuffix(before, "/")) + "(?:/[^/]*)?")
 		case parameter == "scope":
-			b.WriteString(regexp.QuoteMeta(before) + ".*")
+			b.WriteString(regexp.QuoteMeta(strings.TrimSuffix(before, "/")) + "(?:/.*)?")
 		default:
 			b.WriteString(regexp.QuoteMeta(before) + "[^/]+")
 		}

@@ -217,3 +217,21 @@ func must[T any](v T, err error) T {
 	}
 	return v
 }
+
+// TestPattern: paths as clients send them.
+func TestPattern(t *testing.T) {
+	t.Parallel()
+	const keys, roles = "/keys/{key-name}/{key-version}/sign", "/{scope}/providers/Microsoft.Authorization/roleAssignments"
+	for path, template := range map[string]string{"/keys/a/1/sign": keys, "/keys/a//sign": keys, "/keys/a/sign": keys, "/KEYS/a/1/SIGN/": keys,
+		"/providers/Microsoft.Authorization/roleAssignments": roles, "///providers/microsoft.authorization/roleassignments": roles, "/keys/a/providers/Microsoft.Authorization/roleAssignments/": roles} {
+		if !pattern(template).MatchString(path) {
+			t.Errorf("%s is no %s", path, template)
+		}
+	}
+	for path, template := range map[string]string{"/keys//1/sign": keys, "/keys/a/1/verify": keys, "/x/keys/a/1/sign": keys, "xproviders/Microsoft.Authorization/roleAssignments": roles,
+		"/providers/Microsoft.Authorization/roleAssignments/1": roles} {
+		if pattern(template).MatchString(path) {
+			t.Errorf("%s is a %s", path, template)
+		}
+	}
+}
