@@ -204,6 +204,8 @@ func (r *recorder) forward(req *http.Request) (exchange, []byte, error) {
 	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(sent)), int64(len(sent))
 	if len(sent) == 0 {
 		out.Body = http.NoBody
+	} else { // a kept connection that the server has just closed is no answer: then the body goes again
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(sent)), nil }
 	}
 	res, err := r.transport.RoundTrip(out)
 	if err != nil {

@@ -231,7 +231,8 @@ func (w *world) upstream() (*http.Transport, error) {
 	if !ok {
 		return nil, errors.New("not a transport")
 	}
-	t.DisableCompression = true // what came is what is noted
+	t.DisableCompression = true          // what came is what is noted
+	t.IdleConnTimeout = 30 * time.Second // sooner than the server closes a connection that is kept
 	return t, nil
 }
 
