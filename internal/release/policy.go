@@ -3,6 +3,7 @@ package release
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
 	"mime"
 	"net/url"
@@ -290,7 +291,7 @@ func conditions(m map[string]any, name string) ([]any, error) {
 }
 
 func only(m map[string]any, names ...string) error {
-	for k := range m {
+	for _, k := range slices.Sorted(maps.Keys(m)) { // the same policy gets the same answer
 		if !slices.Contains(names, k) {
 			return badPolicy(fmt.Sprintf("unknown property %s beside %s", quote(k), strings.Join(names, ", ")))
 		}
