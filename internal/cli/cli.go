@@ -2,8 +2,8 @@
 // moves over by changing its first two words, and a few verbs of our own (keygen, inspect, verify).
 //
 // Two kinds of verb. The online ones are thin: flags, one or two calls of package client, output. The
-// offline ones (security-domain keygen, inspect, restore-blob; backup verify of a folder; audit verify; key make-byok) open
-// no connection, ask nobody and need no configuration; they are what runs on the isolated machine of a
+// offline ones (security-domain keygen, inspect, restore-blob; backup verify of a folder; audit verify; key make-byok,
+// verify-attestation) open no connection, ask nobody and need no configuration; they are what runs on the isolated machine of a
 // ceremony. The binary never links the server.
 //
 // What every verb promises: results go to standard output in the chosen format and everything else to standard
@@ -80,7 +80,7 @@ Sign-in: AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; or AZURE_USER
 IDENTITY_ENDPOINT and IDENTITY_HEADER (managed identity); or, if none is set, "az login". --auth chooses.
 
 These verbs need no network: security-domain keygen, inspect, restore-blob; backup verify --directory; audit verify;
-key make-byok.`}
+key make-byok, verify-attestation.`}
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", "json", "output format: json, table, tsv or none")
 	f.StringVar(&a.query, "query", "", "part of the result to print: a path such as properties.hsmUri, [0].name or [].kid")

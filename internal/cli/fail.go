@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"redoubt/internal/attestation"
 	"redoubt/internal/audit"
 	"redoubt/internal/backup"
 	"redoubt/internal/blob"
@@ -67,7 +68,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	case client.IsNotFound(err):
 		return exitNotFound
 	case errors.Is(err, backup.ErrTampered), errors.Is(err, backup.ErrOtherDomain), errors.Is(err, backup.ErrWrongFolder), errors.Is(err, backup.ErrMissingBlock),
-		errors.Is(err, backup.ErrNoManifest), errors.Is(err, audit.ErrBroken), errors.Is(err, errWrongDomain):
+		errors.Is(err, backup.ErrNoManifest), errors.Is(err, audit.ErrBroken), errors.Is(err, errWrongDomain), errors.Is(err, attestation.ErrNotGenuine):
 		return exitNotGenuine
 	}
 	return exitFailed
@@ -115,6 +116,8 @@ func adviceFor(err error) string {
 		return "Check the folder's name; a backup without a manifest was interrupted and cannot be restored."
 	case errors.Is(err, backup.ErrTampered), errors.Is(err, backup.ErrMissingBlock):
 		return "Do not restore this backup; use another copy or an older one."
+	case errors.Is(err, attestation.ErrNotGenuine):
+		return "Do not rely on this key; get its attestation anew, and compare what you pinned."
 	case errors.Is(err, blob.ErrExpired), errors.Is(err, blob.ErrDenied), errors.Is(err, blob.ErrBadCredential):
 		return "Make a new SAS token with the permissions rl for this container, or sign in with a role that may read blobs."
 	case errors.As(err, &e) && e.Status == http.StatusUnauthorized:

@@ -15,7 +15,7 @@ import (
 func (a *app) key() *cobra.Command {
 	return group("key", "Keys of an HSM", a.keyCreate(), a.keyShow(), a.keyList(), a.keyListVersions(), a.keySetAttributes(), a.keyRotate(), a.rotationPolicy(),
 		a.keyDelete(), a.keyShowDeleted(), a.keyListDeleted(), a.keyRecover(), a.keyPurge(),
-		a.keyImport(), a.keyMakeBYOK(), a.keyDownload(), a.keyBackup(), a.keyRestore())
+		a.keyImport(), a.keyMakeBYOK(), a.keyDownload(), a.keyBackup(), a.keyRestore(), a.keyGetAttestation(), a.keyVerifyAttestation())
 }
 
 var keyColumns = []string{"name", "kid", "attributes.enabled", "attributes.created"}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -77,10 +76,10 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// shownRelease is how a release policy is printed.
+// shownRelease is how az prints a release policy.
 type shownRelease struct {
 	ContentType string `json:"contentType"`
-	Data        string `json:"data"` // base64
+	Data        string `json:"encodedPolicy"` // the policy's text
 	Immutable   bool   `json:"immutable"`
 }
 
@@ -88,5 +87,5 @@ func showPolicy(p *client.ReleasePolicy) *shownRelease {
 	if p == nil {
 		return nil
 	}
-	return &shownRelease{p.ContentType, base64.StdEncoding.EncodeToString(p.Data), p.Immutable}
+	return &shownRelease{p.ContentType, string(p.Data), p.Immutable}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"redoubt/internal/attestation"
 	"redoubt/internal/audit"
 	"redoubt/internal/backup"
 	"redoubt/internal/blob/dir"
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 		"mkaudit":    program(mkAudit),
 		"mkkek":      program(mkKEK),
 		"openbyok":   program(openBYOK),
+		"mkevidence": program(mkEvidence),
 		"mkkey":      program(mkKey),
 		"flip":       program(flip),
 		"truncate":   program(truncate),
@@ -341,4 +343,37 @@ func mkKey(args []string) error {
 	public, err := publicDER(client.JWK{Kty: "EC", Crv: args[0], X: pub.X, Y: pub.Y})
 	fmt.Println(hexSHA256(public))
 	return errors.Join(err, os.WriteFile(args[1], pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600))
+}
+
+const evidenceVersion = "0123456789abcdef0123456789abcdef"
+
+// mkEvidence KIND FILE CERTIFICATES: evidence, and the certificates that are in it. It prints the fingerprint of the attestation root.
+func mkEvidence(args []string) error {
+	e, root, err := someEvidence(args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println(root)
+	return errors.Join(os.WriteFile(args[1], e.File(), 0o600), os.WriteFile(args[2], e.Certificates, 0o600))
+}
+
+// someEvidence is what testRoot's HSM says of a key, rsa (generated) or oct (imported, exportable).
+func someEvidence(kind string) (e attestation.Evidence, fingerprint string, err error) {
+	const id = "11111111-1111-4111-8111-111111111111"
+	r := testRoot()
+	root, leaf := r.Attesters(id)
+	i, err := attestation.NewIdentity(root, leaf, attestation.Name{HSM: "Contoso", ID: id, Domain: r.DomainID()}, func(text []byte) attestation.Endorsement {
+		return attestation.Endorsement{Key: r.PublicKey(), Signature: r.Endorse(text)}
+	})
+	if err != nil {
+		return e, "", err
+	}
+	m := key.Meta{Name: "signing", Version: evidenceVersion, Spec: key.Spec{Type: key.RSA, Bits: 2048}, Ops: []key.Op{key.OpSign}, Attributes: key.Attributes{Enabled: true, Created: 1767323045},
+		Public: key.Public{N: bytes.Repeat([]byte{0xc1}, 256), E: []byte{1, 0, 1}}}
+	if kind == "oct" {
+		m = key.Meta{Name: "wrapping", Version: evidenceVersion, Spec: key.Spec{Type: key.Oct, Bits: 256}, Imported: true,
+			Attributes: key.Attributes{Created: 1767323045, Exportable: true}, Release: &key.ReleasePolicy{Data: []byte(`{"version":"1.0.0"}`), Immutable: true}}
+	}
+	e, err = i.Attest(i.Describe(m, 1767409445))
+	return e, i.Root(), err
 }

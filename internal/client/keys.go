@@ -62,6 +62,8 @@ type Attributes struct {
 	Exportable      bool   `json:"exportable"`
 	HSMPlatform     string `json:"hsmPlatform,omitempty"`
 	KeySize         int    `json:"key_size,omitempty"`
+
+	Attestation *Attestation `json:"attestation,omitempty"` // of KeyAttestation only
 }
 
 // Key is a key with its public part. The deletion members are set for deleted keys only.

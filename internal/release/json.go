@@ -22,7 +22,7 @@ func parseJSON(b []byte, depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(bytes.TrimSpace(b[d.InputOffset():])) > 0 {
+	if len(bytes.Trim(b[d.InputOffset():], " \t\r\n")) > 0 {
 		return nil, errors.New("something follows the JSON value")
 	}
 	return v, nil

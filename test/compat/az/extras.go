@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -36,5 +37,7 @@ func (s *session) attestation() {
 		want(strings.Contains(string(e.CertificatePemFile), "BEGIN CERTIFICATE") && len(e.PrivateKeyAttestation) > 0 && len(e.PublicKeyAttestation) > 0 && e.Version != "", "attestation %+v", e)
 	}
 	s.refusedKey("already exists", "get-attestation", "--name", n, "--file", file)
-	step("the attestation of a key, printed and filed")
+	out, err := s.program(filepath.Join(env("REDOUBT_COMPAT_BIN"), "redoubt"), "key", "verify-attestation", "--attestation-file", file).CombinedOutput()
+	want(err == nil && strings.Contains(string(out), "/keys/"+n+"/"), "redoubt key verify-attestation: %v\n%s", err, out)
+	step("the attestation of a key, printed, filed, and verified by redoubt")
 }
