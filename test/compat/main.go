@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "comma-separated programs; empty: all. The oracle then does not ask for operations that nobody exercised")
 	flag.StringVar(&o.modes, "modes", strings.Join(modes, ","), "comma-separated modes")
 	flag.StringVar(&o.documents, "documents", "", "folder with the OpenAPI documents of the data plane; README.md tells where they come from")
-	flag.IntVar(&o.parallel, "parallel", 2, "how many programs at a time")
+	flag.IntVar(&o.parallel, "parallel", runtime.NumCPU()+1, "how many programs at a time; each waits for the network now and then")
 	flag.BoolVar(&o.verbose, "v", false, "print what the programs print")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working folder")
 	flag.BoolVar(&o.noOracle, "no-oracle", false, "do not validate the recording; for work on a program")
