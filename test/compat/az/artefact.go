@@ -13,7 +13,7 @@ import (
 type raw []byte
 
 // MarshalText implements encoding.TextMarshaler.
-func (r raw) MarshalText() ([]byte, error) {
+func (r raw) MarshalText() ([]byte, error) { //nolint:unparam // the interface has an error
 	return []byte(base64.RawURLEncoding.EncodeToString(r)), nil
 }
 
