@@ -79,6 +79,8 @@ api/dataplane api/arm api/identity api/graph api/storage api/attest: store seal 
 var modules = map[string][]string{
 	"go.etcd.io/bbolt":            {"store/bolt"},
 	"github.com/spf13/cobra":      {"cli", "daemon"},
+	"github.com/pelletier/":       {"daemon"},
+	"golang.org/x/net/":           {"daemon"},
 	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud", "release/authority", "api/attest"},
 	"github.com/coreos/go-oidc/":  {"authn", "daemon"},
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},

@@ -52,6 +52,9 @@ type bootRecord struct {
 // the store holds no cloud yet; otherwise it returns the ones that are there. So the same store is the same
 // cloud for ever.
 func (c *Cloud) Bootstrap(ctx context.Context, o Options) (Account, error) {
+	if _, err := c.Site(ctx); !isNotFound(err) {
+		return Account{}, errors.Join(err, errors.New("these are the data of redoubtd serve, not of a dev cloud"))
+	}
 	acct, err := c.account(ctx)
 	if err == nil && o.Reissue {
 		return acct, c.reissue(ctx, acct, o)

@@ -21,10 +21,11 @@ import (
 )
 
 func checkCommand() *cobra.Command {
-	var dir string
+	var dir, config string
 	var verbose bool
-	c := &cobra.Command{Use: "check --data DIR", Short: "Examine every HSM of a stopped server: each record, key, role and audit line",
-		Long: `Examine every HSM kept in DIR, soft-deleted ones included, while the server is stopped.
+	c := &cobra.Command{Use: "check {--data DIR | --config FILE}", Short: "Examine every HSM of a stopped server: each record, key, role and audit line",
+		Long: `Examine every HSM of a stopped server, soft-deleted ones included: those of a dev cloud in DIR, or
+those of redoubtd serve with its configuration FILE.
 
 Every record must open under its HSM's root and say what its name says; every key must have all its
 versions, and every private key must belong to its public half; roles must compile and leave an
@@ -36,43 +37,64 @@ ran are ended as failed, half-made HSMs are removed, begun purges are finished. 
 and nothing is sent anywhere.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return runCheck(c.Context(), dir, c.OutOrStdout(), logger(c.ErrOrStderr(), verbose))
+			log := logger(c.ErrOrStderr(), verbose)
+			if config == "" {
+				return runCheck(c.Context(), dir, c.OutOrStdout(), log)
+			}
+			cfg, err := ReadConfig(config)
+			if err != nil {
+				return err
+			}
+			return cfg.place().check(c.Context(), c.OutOrStdout(), log)
 		}}
 	f := c.Flags()
-	f.StringVar(&dir, "data", "", "folder given to redoubtd dev (required)")
+	f.StringVar(&dir, "data", "", "folder given to redoubtd dev")
+	f.StringVar(&config, "config", "", "configuration file of redoubtd serve")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
-	_ = c.MarkFlagRequired("data") // cannot fail: the flag exists
+	c.MarkFlagsOneRequired("data", "config")
+	c.MarkFlagsMutuallyExclusive("data", "config")
 	return c
 }
 
 // errUnsound is the outcome of a check that found something; what it was has been printed.
 var errUnsound = errors.New("not every HSM is sound; see above")
 
-// runCheck examines the HSMs in dir and prints a line for each.
-func runCheck(ctx context.Context, dir string, out io.Writer, log *slog.Logger) (err error) {
-	dir, err = filepath.Abs(dir)
+// runCheck examines the HSMs of the dev cloud in dir and prints a line for each.
+func runCheck(ctx context.Context, dir string, out io.Writer, log *slog.Logger) error {
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "data", "store.db")); errors.Is(err, fs.ErrNotExist) {
+	p := devPlace(dir)
+	if _, err := os.Stat(p.store()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s holds no data of redoubtd dev: there is no data/store.db in it", dir)
 	}
-	s, err := bolt.Open(filepath.Join(dir, "data", "store.db"), bolt.Options{})
+	return p.check(ctx, out, log)
+}
+
+// check examines the HSMs that are kept here.
+func (p place) check(ctx context.Context, out io.Writer, log *slog.Logger) (err error) {
+	if there, err := p.passphraseThere(); err != nil {
+		return err
+	} else if !there {
+		return fmt.Errorf("the passphrase file %s is missing", p.passphrase)
+	}
+	s, err := bolt.Open(p.store(), bolt.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	roots, err := openRoots(dir)
+	roots, err := p.roots()
 	if err != nil {
 		return err
 	}
-	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(dir), Clock: time.Now, Log: log,
+	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p), Clock: time.Now, Log: log,
 		OpenContainer: func(context.Context, hsm.ContainerRequest) (blob.Container, error) { return nil, blob.ErrBadTarget }})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return report(ctx, f, out, func(id string) error { return verifyAudit(auditFile(dir, id)) })
+	return report(ctx, f, out, func(id string) error { return verifyAudit(p.audit(id)) })
 }
 
 func report(ctx context.Context, f *fleet.Fleet, out io.Writer, verify func(id string) error) error {

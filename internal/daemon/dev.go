@@ -14,22 +14,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"redoubt/internal/api/attest"
 	"redoubt/internal/api/identity"
-	"redoubt/internal/audit"
 	"redoubt/internal/authn"
 	"redoubt/internal/cloud"
 	"redoubt/internal/durable"
 	"redoubt/internal/fleet"
-	"redoubt/internal/keypool"
 	"redoubt/internal/rbac"
 	"redoubt/internal/store"
 	"redoubt/internal/store/bolt"
-	"redoubt/internal/unlock"
-	"redoubt/internal/unlock/passfile"
 )
 
 // DevConfig configures a dev cloud. Dir is required.
@@ -69,7 +64,6 @@ type Dev struct {
 	issuer  *identity.Issuer
 	attest  *attest.Handler
 	fleet   *fleet.Fleet
-	pool    *keypool.Pool
 
 	tlsAddr   net.Addr
 	proxyAddr net.Addr
@@ -77,12 +71,9 @@ type Dev struct {
 
 	identityAddr net.Addr // nil unless the identity endpoint is on
 
-	front   *swap
-	fresh   fresh
-	blobs   *http.Transport
-	servers []*http.Server
-	closers []func() error // run in reverse order
-	work    sync.WaitGroup
+	running
+	front *swap
+	blobs *http.Transport
 }
 
 // StartDev starts a dev cloud. When it returns, every endpoint answers and DIR/env.sh is written.
@@ -310,7 +301,7 @@ func (d *Dev) verifier(audiences []string) (*authn.Verifier, error) {
 // openFleet opens every HSM with the drivers of a dev cloud: passphrase file, one audit file each,
 // containers on the dev cloud's own storage.
 func (d *Dev) openFleet(ctx context.Context) error {
-	roots, err := openRoots(d.cfg.Dir)
+	roots, err := devRoots(devPlace(d.cfg.Dir))
 	if err != nil {
 		return err
 	}
@@ -318,75 +309,14 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ticks := time.NewTicker(tendEvery)
-	d.closers = append(d.closers, func() error { ticks.Stop(); return nil })
-	var o keypool.Options
-	if d.cfg.ReadyKeys {
-		o.Stock = keypool.Stock()
-	}
-	d.pool = keypool.New(o)
-	d.closers = append(d.closers, d.pool.Close) // after the fleet
-	d.fleet, err = fleet.Open(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(d.cfg.Dir),
-		OpenContainer: d.openContainer, MakeKey: d.pool.Generate, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions, Ticks: ticks.C,
-		Attestation: trusted, Log: d.log})
-	if err != nil {
-		return err
-	}
-	d.closers = append(d.closers, d.fleet.Close)
-	return nil
+	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir)),
+		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions,
+		Attestation: trusted, Log: d.log}, d.cfg.ReadyKeys)
+	return err
 }
 
 // tendEvery is how often the server looks for keys to rotate and for what is to be purged.
 const tendEvery = time.Minute
 
-// openRoots opens the place of the sealed roots below dir, and makes the passphrase that seals them when
-// there is none yet. One that has gone missing is an error: with a new one, every HSM would stay sealed.
-func openRoots(dir string) (*unlock.Roots, error) {
-	pass, data := filepath.Join(dir, "passphrase"), filepath.Join(dir, "data")
-	kept, err := os.ReadDir(filepath.Join(data, "roots"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if _, err := os.Stat(pass); errors.Is(err, fs.ErrNotExist) && len(kept) > 0 {
-		return nil, fmt.Errorf("the passphrase file %s is missing, and without it the HSMs' roots in %s cannot be opened: put it back", pass, data)
-	}
-	if err := passfile.Create(pass); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	driver, err := passfile.New(pass, data)
-	if err != nil {
-		return nil, err
-	}
-	return unlock.NewRoots(filepath.Join(data, "roots"), driver), nil
-}
-
-// openAudit opens the audit file of one HSM below dir.
-func openAudit(dir string) func(id string) (*audit.Log, error) {
-	return func(id string) (*audit.Log, error) { return audit.Open(auditFile(dir, id)) }
-}
-
-func auditFile(dir, id string) string { return filepath.Join(dir, "data", "audit", id+".jsonl") }
-
-// stopTime is how long running requests have to end when the dev cloud is closed.
-const stopTime = 10 * time.Second
-
 // Close stops the servers, lets running requests end, and closes everything that is open.
-func (d *Dev) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	var errs []error
-	d.fresh.close(&d.work)
-	for _, s := range d.servers {
-		err := s.Shutdown(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			d.log.Warn("requests that did not end were cut off")
-			err = s.Close()
-		}
-		errs = append(errs, err)
-	}
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		errs = append(errs, d.closers[i]())
-	}
-	d.work.Wait()
-	return errors.Join(errs...)
-}
+func (d *Dev) Close() error { return d.close(stopTime, d.log) }

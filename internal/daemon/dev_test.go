@@ -219,7 +219,7 @@ func TestCheckCommand(t *testing.T) {
 	if got := out.String(); strings.Count(got, "\n") != 2 || !strings.HasPrefix(got, "sound    "+r.Name) || !strings.Contains(got, "sound    two") || !strings.Contains(got, "soft-deleted") {
 		t.Errorf("%s", got)
 	}
-	path := auditFile(dir, id)
+	path := devPlace(dir).audit(id)
 	b, err := os.ReadFile(path)
 	if err == nil {
 		err = os.WriteFile(path, []byte(strings.Replace(string(b), "KeyCreate", "KeyCrezte", 1)), 0o600)

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -43,16 +42,9 @@ func (d *Dev) serve(tlsL, proxyL net.Listener) {
 	d.front = front
 	in := newHandoff(tlsL.Addr())
 	conf := d.ca.serverConfig(func(name string) bool { return d.names.of(name) != roleNone })
-	srv := &http.Server{Handler: paced(front), ConnState: d.fresh.state, ReadHeaderTimeout: d.cfg.testOnlyHeaderTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
-		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
-	srv.Protocols.SetHTTP1(true)
-	d.servers = append(d.servers, srv)
+	srv := d.newServer(front, d.cfg.testOnlyHeaderTime, d.log)
 	for _, l := range []net.Listener{tlsL, in} {
-		d.work.Go(func() {
-			if err := srv.Serve(tls.NewListener(writers{l}, conf)); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-				d.log.Error("the TLS listener ended", "error", err)
-			}
-		})
+		d.serveTLS(srv, l, conf, d.log)
 	}
 	p := &proxy{owned: d.names.owned, into: in, log: d.log, patience: d.cfg.testOnlyHeaderTime}
 	d.closers = append(d.closers, p.Close, proxyL.Close, in.Close)

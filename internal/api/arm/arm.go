@@ -39,13 +39,15 @@ type Endpoints struct {
 	DeviceSuffix, StorageSuffix string
 }
 
-// Config is what the control plane needs; all fields but Log are required.
+// Config is what the control plane needs; all fields but HSMsOnly and Log are required.
 type Config struct {
 	Fleet       *fleet.Fleet
 	Cloud       *cloud.Cloud
 	Verifier    Verifier
 	Endpoints   func(host string) Endpoints // by the host the client reached
-	RemoveBlobs func(account string) error  // deletes what a storage account held
+	RemoveBlobs func(account string) error  // deletes what a storage account held; not called with HSMsOnly
+	// HSMsOnly leaves out storage accounts and managed identities, where others have those.
+	HSMsOnly bool
 	Clock       func() time.Time
 	Log         *slog.Logger
 }
@@ -77,7 +79,11 @@ func New(cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[route]
-	for _, r := range slices.Concat(generalRoutes, hsmRoutes, deletedRoutes, identityRoutes, storageRoutes) {
+	table := slices.Concat(generalRoutes, hsmRoutes, deletedRoutes)
+	if !cfg.HSMsOnly {
+		table = slices.Concat(table, identityRoutes, storageRoutes)
+	}
+	for _, r := range table {
 		rows = append(rows, azhttp.Route[route]{Method: r.method, Pattern: r.pattern, Handle: r})
 	}
 	h.routes = azhttp.NewRouter(rows)

@@ -214,6 +214,9 @@ func (b hsmBody) identities(old []string, merge bool) ([]string, error) {
 func (q *request) attach(r *fleet.Resource, ids []string) error {
 	var out []string
 	for _, id := range ids {
+		if q.h.cfg.HSMsOnly {
+			return &azhttp.Problem{Status: http.StatusBadRequest, Code: "FailedIdentityOperation", Message: "The user-assigned identity '" + id + "' cannot be attached: this server has no managed identities. Give backups a SAS token."}
+		}
 		mi, err := q.h.cfg.Cloud.ManagedIdentity(q.Context(), id)
 		if err != nil {
 			return &azhttp.Problem{Status: http.StatusBadRequest, Code: "FailedIdentityOperation", Message: "The user-assigned identity '" + id + "' does not exist; create it with az identity create."}

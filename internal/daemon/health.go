@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"redoubt/internal/fleet"
+)
+
+// The health listener speaks plain HTTP on loopback, to whoever is on the machine: probes, and `redoubtd
+// status`. It has names and states of HSMs, never a key.
+
+// health is the answer of GET /status.
+type health struct {
+	Phase       string      `json:"phase"` // "starting", "ready", "draining"
+	Since       time.Time   `json:"since"`
+	Address     string      `json:"address,omitempty"`
+	Certificate time.Time   `json:"certificateUntil"`
+	HSMs        []hsmHealth `json:"hsms"`
+}
+
+type hsmHealth struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"`            // the device's, or "Unavailable"
+	Domain   string   `json:"domain,omitempty"` // id of its security domain
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// outsideTLS is how the server trusts issuers and storage: the system's authorities, and those of
+// outbound.ca-file.
+func (c *Config) outsideTLS() (*tls.Config, error) {
+	roots, err := outsideRoots(c.Outbound.CAFile)
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, err
+}
+
+// serveHealth answers from before the HSMs are opened until the last request has been drained.
+func (s *Server) serveHealth(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen.Health)
+	if err != nil {
+		return fmt.Errorf("listen.health: %w", err)
+	}
+	s.health = l.Addr()
+	srv := &http.Server{Handler: http.HandlerFunc(s.answerHealth), ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: writeTime, MaxHeaderBytes: headerBytes}
+	srv.SetKeepAlivesEnabled(false)
+	s.work.Go(func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the health listener ended", "error", err)
+		}
+	})
+	s.closers = append(s.closers, srv.Close)
+	return nil
+}
+
+func (s *Server) answerHealth(w http.ResponseWriter, r *http.Request) {
+	phase := *s.phase.Load()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		return
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		fmt.Fprintln(w, "ok")
+	case "/readyz":
+		if phase != "ready" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintln(w, phase)
+	case "/status":
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.status(r.Context(), phase)) // the client went away
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (s *Server) status(ctx context.Context, phase string) health {
+	h := health{Phase: phase, Since: s.since.UTC(), Certificate: s.pair.current().Leaf.NotAfter, HSMs: []hsmHealth{}}
+	if phase == "starting" { // the HSMs are being opened
+		return h
+	}
+	if s.addr != nil {
+		h.Address = s.addr.String()
+	}
+	if s.fleet == nil {
+		return h
+	}
+	for _, r := range s.fleet.List(false) {
+		h.HSMs = append(h.HSMs, s.deviceHealth(ctx, r))
+	}
+	return h
+}
+
+func (s *Server) deviceHealth(ctx context.Context, r fleet.Resource) hsmHealth {
+	out := hsmHealth{Name: r.Name, State: "Unavailable"}
+	d, _, err := s.fleet.Device(r.Name)
+	if err != nil {
+		return out
+	}
+	st, err := d.Status(ctx)
+	out.State, out.Domain, out.Warnings = string(st.State), st.DomainID, st.Warnings
+	if err != nil {
+		out.Warnings = append(out.Warnings, "its store does not answer; the log says why")
+	}
+	return out
+}
+
+// askHealth asks a running server how it is.
+func askHealth(ctx context.Context, addr string) (h health, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
+	if err != nil {
+		return h, err
+	}
+	c := &http.Client{Timeout: headerTime, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Do(r)
+	if err != nil {
+		return h, fmt.Errorf("no server answers at listen.health: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return h, fmt.Errorf("what answers at %s is no redoubtd: %s", addr, resp.Status)
+	}
+	return h, json.NewDecoder(io.LimitReader(resp.Body, 16<<20)).Decode(&h)
+}
