@@ -126,12 +126,26 @@ func (p keyPlan) policy() client.RotationPolicy {
 	return client.RotationPolicy{Actions: []client.LifetimeAction{rotate}, Attributes: client.RotationPolicyAttributes{ExpiryTime: "P2Y"}}
 }
 
+// releasePolicy says to whom a key may be released. Each key has its own, some for ever.
+func (p keyPlan) releasePolicy() *client.ReleasePolicy {
+	return &client.ReleasePolicy{Immutable: p.index%10 == 8,
+		Data: fmt.Appendf(nil, `{"version":"1.0.0","anyOf":[{"authority":"https://drill.example","allOf":[{"claim":"key","equals":%q}]}]}`, p.name)}
+}
+
 // request is the body that makes version n of a key.
 func (p keyPlan) request(n int) client.CreateKey {
 	c := client.CreateKey{Kty: string(p.spec.Type), Size: p.spec.Bits, Crv: string(p.spec.Curve), Ops: p.ops()}
 	if p.dated {
 		from, until := time.Now().Add(-time.Hour).Unix(), time.Now().AddDate(1, 0, n).Unix()
 		c.Attributes = &client.KeyAttributes{NotBefore: &from, Expires: &until}
+	}
+	if p.released && n == 0 { // later versions inherit it
+		c.Release = p.releasePolicy()
+		if c.Attributes == nil {
+			c.Attributes = &client.KeyAttributes{}
+		}
+		yes := true
+		c.Attributes.Exportable = &yes
 	}
 	if p.tagged {
 		c.Tags = map[string]string{"drill": "redoubt", "n": strconv.Itoa(p.index), "version": strconv.Itoa(n), "Überschrift": "Schlüssel für die Übung"}

@@ -44,6 +44,7 @@ type keyPlan struct {
 	tagged   bool
 	changed  bool // attributes and tags are changed after creation
 	ruled    bool // has a rotation policy, which makes its later versions
+	released bool // is exportable, with a release policy
 }
 
 // kinds is one of each kind of key, in the order in which a plan begins.
@@ -83,7 +84,7 @@ func newPlan(keys int, mix string) ([]keyPlan, error) {
 
 func plannedKey(i int, s key.Spec) keyPlan {
 	p := keyPlan{index: i, name: fmt.Sprintf("drill-%s-%05d", short(s), i), spec: s, versions: 1,
-		sample: i < len(kinds), dated: i%5 == 1, tagged: i%3 != 0, changed: i%9 == 4, ruled: i%4 == 0}
+		sample: i < len(kinds), dated: i%5 == 1, tagged: i%3 != 0, changed: i%9 == 4, ruled: i%4 == 0, released: i%5 == 3}
 	cheap := s.Type != key.RSA
 	switch {
 	case i%6 == 2 && cheap:

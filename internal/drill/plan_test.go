@@ -17,10 +17,13 @@ func TestPlanCoversEverything(t *testing.T) {
 				t.Fatalf("%d keys, %s: %d, %v", n, mix, len(plan), err)
 			}
 			specs, fates, names, algs := map[key.Spec]bool{}, map[fate]bool{}, map[string]bool{}, map[string]bool{}
-			several := false
+			several, released := false, 0
 			for _, p := range plan {
 				specs[p.spec], fates[p.fate], names[p.name] = true, true, true
 				several = several || p.versions > 1
+				if p.released && p.versions > 1 {
+					released++
+				}
 				if _, err := key.ParseName(p.name); err != nil {
 					t.Error(err)
 				}
@@ -29,6 +32,9 @@ func TestPlanCoversEverything(t *testing.T) {
 						algs[p.spec.String()+" "+u.Op+" "+u.Alg] = true
 					}
 				}
+			}
+			if released == 0 {
+				t.Errorf("%d keys, %s: no exportable key has several versions", n, mix)
 			}
 			if rotationsOf(plan) == 0 {
 				t.Errorf("%d keys, %s: nothing is rotated", n, mix)
