@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 )
 
 var (
@@ -22,26 +21,6 @@ var (
 	// ErrClosed: the log has been closed.
 	ErrClosed = errors.New("audit: log is closed")
 )
-
-// Entry is one line before it is chained. Times are UTC. No field ever holds a secret, a token or key
-// material.
-type Entry struct {
-	ID         string            `json:"id"` // unique; Append drops an entry whose id it has just written
-	Time       time.Time         `json:"time"`
-	Operation  string            `json:"operationName"`
-	Result     string            `json:"resultType"`                  // "Success", "Denied", "Failed"
-	Reason     string            `json:"resultDescription,omitempty"` // why not, without secrets
-	Principal  string            `json:"principal,omitempty"`         // object id
-	AppID      string            `json:"appid,omitempty"`
-	UPN        string            `json:"upn,omitempty"`
-	CallerIP   string            `json:"callerIpAddress,omitempty"`
-	ClientInfo string            `json:"clientInfo,omitempty"`
-	RequestID  string            `json:"correlationId,omitempty"`
-	Target     string            `json:"target,omitempty"` // scope or name the operation was about
-	DomainID   string            `json:"domainId,omitempty"`
-	DurationMS float64           `json:"durationMs"`
-	Details    map[string]string `json:"details,omitempty"`
-}
 
 // Head is the end of a chain: how many lines, and the hash of the last.
 type Head struct {

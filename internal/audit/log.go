@@ -29,12 +29,24 @@ type Signer interface {
 // Log is one HSM's open audit file. Methods may be called from any goroutine.
 type Log struct {
 	mu     sync.Mutex // guards everything below
-	f      *os.File
+	f      File
 	size   int64 // bytes of complete lines; a failed append is cut back to it
 	head   Head
 	recent map[string]struct{}
 	order  []string // ring of recent ids, oldest first
 	closed bool
+	buf    bytes.Buffer // of one Append
+	body   []byte       // of one entry
+}
+
+// File is what a Log needs of its file; *os.File is one.
+type File interface {
+	io.Reader
+	io.Seeker
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
 }
 
 // Open opens or creates the file at path. A last line that a crash left incomplete is cut off; any other
@@ -47,11 +59,20 @@ func Open(path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open audit file: %w", err)
 	}
-	l := &Log{f: f, head: Head{Hash: zeroHash}, recent: make(map[string]struct{})}
-	if err := l.load(); err != nil {
+	l, err := New(f)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
 	return l, durable.SyncDir(filepath.Dir(path))
+}
+
+// New is Open for a file that is open, at its beginning. Close closes it.
+func New(f File) (*Log, error) {
+	l := &Log{f: f, head: Head{Hash: zeroHash}, recent: make(map[string]struct{})}
+	if err := l.load(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *Log) load() error {
@@ -74,9 +95,8 @@ func (l *Log) load() error {
 		}
 		l.head = Head{Seq: ln.Seq, Hash: ln.Hash}
 		l.size += int64(len(raw))
-		var id struct{ ID string }
-		if ln.Entry != nil && json.Unmarshal(ln.Entry, &id) == nil {
-			l.remember(id.ID)
+		if ln.Entry != nil {
+			l.remember(idOf(ln.Entry))
 		}
 	}
 }
@@ -99,21 +119,19 @@ func (l *Log) remember(id string) {
 func (l *Log) Append(entries []Entry, sync bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var buf bytes.Buffer
+	l.buf.Reset()
 	head := l.head
-	var ids []string
-	for _, e := range entries {
+	ids := make([]string, 0, len(entries))
+	for i := range entries {
+		e := &entries[i]
 		if _, seen := l.recent[e.ID]; seen || e.ID != "" && slices.Contains(ids, e.ID) {
 			continue
 		}
-		body, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		head = chain(&buf, head, 'e', body)
+		l.body = e.Append(l.body[:0])
+		head = chain(&l.buf, head, 'e', l.body)
 		ids = append(ids, e.ID)
 	}
-	if err := l.write(buf.Bytes(), sync); err != nil {
+	if err := l.write(l.buf.Bytes(), sync); err != nil {
 		return err
 	}
 	l.head = head

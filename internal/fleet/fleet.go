@@ -81,7 +81,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions, Attestation and Log.
+// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions, Attestation, SyncAudit and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -94,6 +94,7 @@ type Config struct {
 	MaxVersions        int              // per key; 0: the service's limit
 	Ticks              <-chan time.Time // when to see to what has come due, about once a minute; nil: never (Tend)
 	Attestation        hsm.AttestationVerifier
+	SyncAudit          bool // see hsm.Config
 	Log                *slog.Logger
 }
 
@@ -220,8 +221,15 @@ func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
 	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, MakeKey: f.cfg.MakeKey, Clock: f.cfg.Clock,
 		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Attestation: f.cfg.Attestation, Log: f.cfg.Log,
+		SyncAudit: f.cfg.SyncAudit, Resource: audited(r),
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
 		Identities:     func() []string { return f.current(name).Identities }}
+}
+
+// audited is how r is named in its audit entries.
+func audited(r *Resource) audit.Resource {
+	id := strings.ToUpper("/subscriptions/" + r.Subscription + "/resourceGroups/" + r.ResourceGroup + "/providers/Microsoft.KeyVault/managedHSMs/" + r.Name)
+	return audit.Resource{ID: id, Name: r.Name, Group: r.ResourceGroup, Tenant: r.Tenant, SKUFamily: r.SKUFamily, SKUName: r.SKUName}
 }
 
 // current is the resource as it is now; the zero Resource when the name is gone.

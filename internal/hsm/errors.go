@@ -14,6 +14,8 @@ var (
 	ErrSealed = errors.New("the HSM is sealed")
 	// ErrUnavailable: the store cannot answer; nothing was done, or the outcome is unknown.
 	ErrUnavailable = errors.New("the HSM cannot reach its store")
+	// ErrAudit: the audit log takes no entries, so nothing is done that needs one.
+	ErrAudit = errors.New("the audit log of the HSM cannot be written, so nothing can be changed until it can: the operator of this server must make room for it, or repair its disk; nothing needs a restart")
 	// ErrGone: the HSM was deleted.
 	ErrGone = errors.New("the HSM has been deleted")
 	// ErrBusy: another backup or restore is running.

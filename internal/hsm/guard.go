@@ -87,7 +87,10 @@ func (c *call) admit(ctx context.Context) error {
 		return err
 	}
 	c.v = view{h: c.h, dev: d, rev: rev, root: root}
-	return c.permit(ctx)
+	if err := c.permit(ctx); err != nil {
+		return err
+	}
+	return c.recordable()
 }
 
 // permit checks permission and state. A stranger learns nothing, not even whether the HSM is activated; but
@@ -114,13 +117,24 @@ func (c *call) permit(ctx context.Context) error {
 	return nil
 }
 
+// recordable refuses what needs an entry while the audit log takes none: changes, whose entries would pile up in the
+// outbox, and everything where all entries must be durable before the answer.
+func (c *call) recordable() error {
+	if c.h.mute.Load() && (c.op.row().Mutates || c.h.cfg.SyncAudit) {
+		return ErrAudit
+	}
+	return nil
+}
+
 // end closes the call: unless its entry was committed with a change, the outcome is queued for the audit
-// log. Use it deferred, on the named error.
+// log. Use it deferred, on the named error. What could not be recorded as it must be has failed, whatever it did.
 func (c *call) end(err *error) {
 	if c.audited && *err == nil {
 		return
 	}
-	c.h.enqueue(c.entry(*err), c.admitted)
+	if lost := c.h.enqueue(c.entry(*err), c.admitted); lost != nil && *err == nil {
+		*err = lost
+	}
 }
 
 // change is what a mutation wants written. dev, when set, replaces the device record.

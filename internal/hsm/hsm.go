@@ -55,6 +55,8 @@ type Config struct {
 	PurgeProtected     func() bool
 	Identities         func() []string     // resource ids of the user-assigned identities attached now
 	Attestation        AttestationVerifier // nil: no attestation token is believed
+	Resource           audit.Resource      // this HSM in its audit entries
+	SyncAudit          bool                // entries of operations that change nothing are durable before the answer, too
 	Log                *slog.Logger
 }
 
@@ -83,6 +85,10 @@ type Caller struct {
 	RequestID string
 	IP        string
 	Client    string // User-Agent
+	Version   string // api-version asked for
+	URI       string // of the request, without anything secret
+	// Status is the HTTP status that an error is answered with, for the audit log; nil: nobody is answered.
+	Status func(error) int
 }
 
 // HSM is one open device. Methods may be called from any goroutine.
@@ -98,9 +104,11 @@ type HSM struct {
 	dev    atomic.Pointer[parsedDevice]
 	cache  cache
 	names  nameCount
-	queue  chan audit.Entry // entries of operations that write nothing else
-	kick   chan struct{}    // tells the sequencer that the outbox has entries
+	queue  chan queued   // entries of operations that write nothing else
+	kick   chan struct{} // tells the sequencer that the outbox has entries
 	denied deniedLimit
+	mute   atomic.Bool   // the audit file took nothing when it was last tried
+	ended  chan struct{} // closed when the sequencer has ended
 	agenda agenda
 
 	life   context.Context // ends with Close; jobs and the sequencer run under it
@@ -173,7 +181,7 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
-		queue: make(chan audit.Entry, 4096), kick: make(chan struct{}, 1), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob)}
+		queue: make(chan queued, 4096), kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob)}
 	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := h.Unseal(ctx); err != nil && !errors.Is(err, ErrSealed) {
 		h.cancel()

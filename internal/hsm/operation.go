@@ -134,6 +134,21 @@ var table = [operationEnd]Row{
 	OpSettingUpdate: {"SettingUpdate", rbac.DomainUpload, whileActive, true, "PATCH /settings/{setting-name}", "7.4-preview.1"},
 }
 
+// statuses are the HTTP statuses of successes that are not 200, for the audit entry, which is written before
+// the answer.
+var statuses = map[Operation]int{
+	OpKeyPurge: 204, OpDomainDownload: 202, OpDomainUpload: 202, OpBackup: 202, OpRestore: 202, OpSelectiveRestore: 202,
+	OpRoleAssignmentCreate: 201, OpRoleDefinitionCreate: 201,
+}
+
+// status is that of a success.
+func (op Operation) status() int {
+	if s, ok := statuses[op]; ok {
+		return s
+	}
+	return 200
+}
+
 // Table returns all operations in order, for tests and generated pages.
 func Table() []Row { return append([]Row(nil), table[1:]...) }
 

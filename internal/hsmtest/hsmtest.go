@@ -86,12 +86,15 @@ func New(t testing.TB) *Site {
 	s.Roots = unlock.NewRoots(filepath.Join(s.Dir, "roots"), driver{s.locked})
 	s.openCloud()
 	s.Config = fleet.Config{Store: s.Faults, Roots: s.Roots, OpenContainer: s.openContainer, Clock: s.Clock.Now, RestorePointMaxAge: 30 * time.Minute,
-		OpenAudit:   func(id string) (*audit.Log, error) { return audit.Open(filepath.Join(s.Dir, "audit", id+".jsonl")) },
+		OpenAudit:   func(id string) (*audit.Log, error) { return audit.Open(s.AuditFile(id)) },
 		Attestation: s.openAttestation(), Log: slog.New(slog.DiscardHandler)}
 	s.open()
 	t.Cleanup(s.end)
 	return s
 }
+
+// AuditFile is the path of an HSM's audit file. What is in it is complete once the fleet is stopped.
+func (s *Site) AuditFile(id string) string { return filepath.Join(s.Dir, "audit", id+".jsonl") }
 
 func (s *Site) open() {
 	s.T.Helper()

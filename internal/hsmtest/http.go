@@ -71,7 +71,7 @@ func (s *Site) Serve() *Web {
 // DataPlane is the data plane's handler alone, for tests that need no connection.
 func (s *Site) DataPlane() http.Handler {
 	s.T.Helper()
-	return dataplane.New(dataplane.Config{Fleet: s.Fleet, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: slog.New(slog.DiscardHandler)})
+	return dataplane.New(dataplane.Config{Fleet: s.Fleet, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: s.Config.Log})
 }
 
 func (s *Site) verifier(audience string) *authn.Verifier {

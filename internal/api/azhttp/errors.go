@@ -93,6 +93,7 @@ var table = []row{
 	{hsm.ErrAlgorithmForbidden, 403, "Forbidden", "AlgorithmNotAllowed"},
 	{hsm.ErrBadRequest, 400, "BadParameter", ""},
 	{hsm.ErrCorrupt, 500, "InternalServerError", ""},
+	{hsm.ErrAudit, 503, "ServiceUnavailable", "AuditUnavailable"},
 	{hsm.ErrUnavailable, 503, "ServiceUnavailable", ""},
 
 	{fleet.ErrUnknownHost, 404, "ResourceNotFound", ""},
@@ -140,6 +141,12 @@ func FromError(err error) (p *Problem, known bool) {
 		}
 	}
 	return &Problem{Status: http.StatusInternalServerError, Code: "InternalServerError", Message: "An internal error occurred."}, false
+}
+
+// StatusOf is the HTTP status that err is answered with.
+func StatusOf(err error) int {
+	p, _ := FromError(err)
+	return p.Status
 }
 
 // publicMessage is the error's own text, without a beginning that only says what the code says, too. Of failures

@@ -117,6 +117,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if !q.version.has(to.since) {
 		return azhttp.Reply{}, errNoRoute // that version does not know it
 	}
+	q.who.Version, q.who.URI = q.version.String(), auditedURI(rq.Request)
 	if reply, err = to.handle(q); err == nil {
 		q.served(to)
 	}
@@ -193,7 +194,7 @@ func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, a
 		return hsm.Caller{}, azhttp.Reply{}, err
 	}
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
-	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256)}, azhttp.Reply{}, nil
+	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256), Status: azhttp.StatusOf}, azhttp.Reply{}, nil
 }
 
 func (h *Handler) challenge(rq *azhttp.Request, tenant string) {
