@@ -45,6 +45,8 @@ type DevConfig struct {
 	MaxVersions        int // versions a key can have; 0: the service's 100
 	// ReadyKeys keeps a few RSA keys ready from the first one on, for the next who creates one.
 	ReadyKeys bool
+	// SyncAudit makes the audit entries of operations that change nothing durable before the answer, too.
+	SyncAudit bool
 	Log       *slog.Logger
 
 	testOnlyHeaderTime time.Duration // in the place of headerTime
@@ -311,7 +313,7 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	}
 	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir)),
 		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions,
-		Attestation: trusted, Log: d.log}, d.cfg.ReadyKeys)
+		Attestation: trusted, SyncAudit: d.cfg.SyncAudit, Log: d.log}, d.cfg.ReadyKeys)
 	return err
 }
 

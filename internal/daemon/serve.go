@@ -125,7 +125,7 @@ func (s *Server) openData(ctx context.Context) error {
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
 	l := s.cfg.Limits
 	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p), OpenContainer: s.openContainer, Clock: time.Now,
-		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Log: s.log}, l.ReadyKeys)
+		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, SyncAudit: s.cfg.Audit.Sync, Log: s.log}, l.ReadyKeys)
 	return err
 }
 

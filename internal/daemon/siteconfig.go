@@ -27,6 +27,7 @@ type Config struct {
 	Outbound       OutboundConfig `toml:"outbound"`
 	Storage        StorageConfig  `toml:"storage"`
 	Limits         LimitsConfig   `toml:"limits"`
+	Audit          AuditConfig    `toml:"audit"`
 }
 
 // ListenConfig says where the server answers.
@@ -76,6 +77,11 @@ type LimitsConfig struct {
 	RestorePointMaxAge Duration `toml:"restore-point-max-age"`
 	ReadyKeys          bool     `toml:"ready-keys"`
 	Drain              Duration `toml:"drain"`
+}
+
+// AuditConfig is about the audit logs of the HSMs.
+type AuditConfig struct {
+	Sync bool `toml:"sync"`
 }
 
 // Duration is written as Go writes it: "30m", "1h30m".

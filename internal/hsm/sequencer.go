@@ -101,6 +101,7 @@ func (h *HSM) sequence() {
 		case q := <-queue:
 			s.appendQueued(q)
 		case <-h.kick:
+			s.retry()
 			s.drainOutbox(h.life)
 		case <-retry.C: // the store or the file failed before: try again
 			s.retry()
