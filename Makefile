@@ -4,7 +4,7 @@
 GO      ?= go
 export CGO_ENABLED = 0
 CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
-OPENAPI ?= test/compat/openapi
+OPENAPI ?= ../shared/spec/openapi/data-plane
 FLAGS    = -trimpath -ldflags=-s
 
 .PHONY: build test unit clients runbook compat kill race lint fuzz bench drill clean
