@@ -158,8 +158,10 @@ func (d *Dev) endpoints(host string) arm.Endpoints {
 	if d.names.isLocal(host) {
 		o := d.names.origin("localhost")
 		return arm.Endpoints{CloudName: d.cfg.CloudName, ResourceManager: o, Login: o, ADFS: true, Graph: o + "/graph/", TenantID: d.account.Tenant.ID,
-			DeviceSuffix: "managedhsm." + d.cfg.Suffix + ":" + d.names.port, StorageSuffix: "core." + d.cfg.Suffix + ":" + d.names.port}
+			DeviceSuffix: "managedhsm." + d.cfg.Suffix + ":" + d.names.port, StorageSuffix: "core." + d.cfg.Suffix + ":" + d.names.port,
+			Attestation: d.attestationURL(host)}
 	}
 	return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: "https://management.azure.com", Login: "https://login.microsoftonline.com",
-		Graph: "https://graph.microsoft.com/", TenantID: d.account.Tenant.ID, DeviceSuffix: azureDevices[1:], StorageSuffix: "core.windows.net"}
+		Graph: "https://graph.microsoft.com/", TenantID: d.account.Tenant.ID, DeviceSuffix: azureDevices[1:], StorageSuffix: "core.windows.net",
+		Attestation: d.attestationURL(host)}
 }

@@ -49,7 +49,7 @@ func (s *Site) Serve() *Web {
 		RemoveBlobs: func(string) error { return nil },
 		Endpoints: func(string) arm.Endpoints {
 			return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: Control, Login: Login, Graph: "https://graph.microsoft.com/", TenantID: s.Account.Tenant.ID,
-				DeviceSuffix: "managedhsm.azure.net", StorageSuffix: "core.windows.net"}
+				DeviceSuffix: "managedhsm.azure.net", StorageSuffix: "core.windows.net", Attestation: "https://attest.example"}
 		}})
 	devices := s.DataPlane()
 	w := &Web{Site: s, client: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}

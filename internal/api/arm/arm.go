@@ -37,6 +37,7 @@ type Endpoints struct {
 	Graph                       string
 	TenantID                    string
 	DeviceSuffix, StorageSuffix string
+	Attestation                 string // attestation service of every region; empty: there is none
 }
 
 // Config is what the control plane needs; all fields but HSMsOnly and Log are required.
@@ -48,8 +49,8 @@ type Config struct {
 	RemoveBlobs func(account string) error  // deletes what a storage account held; not called with HSMsOnly
 	// HSMsOnly leaves out storage accounts and managed identities, where others have those.
 	HSMsOnly bool
-	Clock       func() time.Time
-	Log         *slog.Logger
+	Clock    func() time.Time
+	Log      *slog.Logger
 }
 
 // Handler is the control plane's http.Handler.

@@ -18,6 +18,7 @@ var generalRoutes = []route{
 	{"GET", "subscriptions/{sub}/providers", "", listProviders},
 	{"GET", "subscriptions/{sub}/providers/{ns}", "", getProvider},
 	{"POST", "subscriptions/{sub}/providers/{ns}/register", "", getProvider},
+	{"GET", "subscriptions/{sub}/providers/Microsoft.Attestation/locations/{loc}/defaultProvider", "", attestationProvider},
 	{"GET", "subscriptions/{sub}/resources", "Microsoft.Resources/subscriptions/resources/read", listResources},
 	{"GET", "subscriptions/{sub}/resourceGroups", "Microsoft.Resources/subscriptions/resourceGroups/read", listGroups},
 	{"PUT", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/write", putGroup},
@@ -93,6 +94,17 @@ func listProviders(q *request) (azhttp.Reply, error) {
 
 func getProvider(q *request) (azhttp.Reply, error) {
 	return azhttp.OK(provider(q.Param("sub"), q.Param("ns")))
+}
+
+// attestationProvider names the attestation service of a region, which `az keyvault key create --default-cvm-policy` asks for.
+func attestationProvider(q *request) (azhttp.Reply, error) {
+	uri := q.h.cfg.Endpoints(q.Host).Attestation
+	if uri == "" {
+		return azhttp.Reply{}, azhttp.NotFound("There is no attestation service in this cloud. Name the authority in a release policy of your own (--policy).")
+	}
+	loc := q.Param("loc")
+	return azhttp.OK(map[string]any{"id": "/subscriptions/" + q.Param("sub") + "/providers/Microsoft.Attestation/attestationProviders/shared" + loc, "name": "shared" + loc,
+		"type": "Microsoft.Attestation/attestationProviders", "location": loc, "properties": map[string]string{"trustModel": "AAD", "status": "Ready", "attestUri": uri}})
 }
 
 type resourceGroup struct {

@@ -62,6 +62,7 @@ func TestSubscriptions(t *testing.T) {
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault", nil).Want(200), `{"id":"~/providers/Microsoft.KeyVault","namespace":"Microsoft.KeyVault","registrationPolicy":"RegistrationRequired","registrationState":"Registered","resourceTypes":[]}`)
 	c.do("POST ~/providers/Microsoft.KeyVault/register", nil).Want(200)
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/vaults", nil).Want(200), `{"value":[]}`)
+	c.same(c.do("GET ~/providers/Microsoft.Attestation/Locations/westus3/defaultProvider?api-version=2020-10-01", nil).Want(200), `{"id":"~/providers/Microsoft.Attestation/attestationProviders/sharedwestus3","location":"westus3","name":"sharedwestus3","properties":{"attestUri":"https://attest.example","status":"Ready","trustModel":"AAD"},"type":"Microsoft.Attestation/attestationProviders"}`)
 	for _, target := range []string{"GET /", "GET ~/nonsense", "POST " + mine, "GET ~/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/x"} {
 		c.do(target, nil).WantError(404, "NotFound", "", "no operation")
 	}

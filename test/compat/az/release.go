@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"strings"
 )
 
 // release is what az has for secure key release: policies at create and set-attributes. The release itself is for
@@ -23,4 +24,9 @@ func (s *session) release() {
 	want(b.ReleasePolicy != nil && b.ReleasePolicy.Immutable, "%s: %+v", n, b)
 	s.refusedKey("mmutable", "set-attributes", "--name", n, "--policy", policy("third"))
 	step("release policies set, changed, and made immutable")
+	for _, option := range []string{"--default-cvm-policy", "--default-data-disk-policy"} { // az asks the control plane for the attestation service
+		s.key(&b, "create", "--name", s.name("release"+option), "--kty", "RSA-HSM", "--exportable", "true", option)
+		want(b.ReleasePolicy != nil && strings.Contains(b.ReleasePolicy.EncodedPolicy, env("REDOUBT_ATTESTATION")), "%s: %+v", option, b.ReleasePolicy)
+	}
+	step("az's own release policies for confidential machines")
 }
