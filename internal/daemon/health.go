@@ -46,6 +46,9 @@ func (s *Server) serveHealth(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen.health: %w", err)
 	}
+	if at, _, _ := net.SplitHostPort(l.Addr().String()); !isLoopback(at) { // "localhost" is whatever the system says it is
+		return errors.Join(fmt.Errorf("listen.health: %s is %s, which is not a loopback address", s.cfg.Listen.Health, at), l.Close())
+	}
 	s.health = l.Addr()
 	srv := &http.Server{Handler: http.HandlerFunc(s.answerHealth), ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: writeTime, MaxHeaderBytes: headerBytes}
 	srv.SetKeepAlivesEnabled(false)
