@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -116,6 +117,7 @@ func TestServeHasNoDevCloud(t *testing.T) {
 	group := "https://" + siteHost + "/subscriptions/" + siteSub + "/resourceGroups/g"
 	for _, target := range []string{"https://" + siteHost + "/adfs/oauth2/token", "https://" + siteHost + "/common/oauth2/v2.0/token", "https://" + siteHost + "/graph/v1.0/me",
 		"https://" + siteHost + "/" + siteTenant + "/oauth2/token", "https://" + siteHost + "/msi/token", "https://" + siteHost + "/metadata/identity/oauth2/token",
+		"https://" + siteHost + "/subscriptions/" + siteSub + "/providers/Microsoft.Attestation/locations/westus3/defaultProvider",
 		group + "/providers/Microsoft.Storage/storageAccounts/contosobackup", group + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"} {
 		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost} {
 			if resp := r.ask(method, target, token); resp.StatusCode != http.StatusNotFound {
@@ -277,5 +279,30 @@ func TestServeOnlyItsOwnData(t *testing.T) {
 	cfg := r.config()
 	if err := cfg.place().check(t.Context(), io.Discard, discard()); err != nil {
 		t.Errorf("check: %v", err)
+	}
+}
+
+// TestServeSealed: with another passphrase the server runs, uses no key, and says so.
+func TestServeSealed(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t, "")
+	r.init()
+	s := must[*Server](t)(StartServe(t.Context(), r.config(), ServeOptions{}))
+	r.addr = s.addr.String()
+	h := r.activated("one")
+	must[client.Key](t)(h.CreateKey(t.Context(), "k", client.CreateKey{Kty: "oct-HSM", Size: 256}))
+	r.http.CloseIdleConnections()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.write("passphrase", []byte("another passphrase, also long\n"))
+	s = r.serve(ServeOptions{})
+	h = must[*client.HSM](t)(r.client().HSMNamed("one"))
+	if _, err := h.GetKey(t.Context(), "k", ""); err == nil {
+		t.Error("a key of a sealed HSM")
+	}
+	var out strings.Builder
+	if err := runStatus(t.Context(), s.health.String(), &out); !errors.Is(err, errNotReady) || !strings.Contains(out.String(), "Sealed       one") {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
