@@ -151,8 +151,14 @@ func TestEveryChangeOfLinesShows(t *testing.T) {
 		for i := range lines {
 			cp[i] = bytes.Clone(lines[i])
 		}
-		if _, _, err := verify(bytes.Join(change(cp), nil), ""); !errors.Is(err, ErrBroken) {
-			t.Errorf("a line %s: %v", name, err)
+		cp = change(cp)
+		first := 0
+		for first < len(cp) && bytes.Equal(cp[first], lines[first]) {
+			first++
+		}
+		_, _, err := verify(bytes.Join(cp, nil), "")
+		if !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), fmt.Sprintf(": line %d", first+1)) {
+			t.Errorf("a line %s: %v; want line %d named", name, err, first+1)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) audit() *cobra.Command {
-	return group("audit", "Audit files", a.auditVerify())
+	return group("audit", "Audit files", a.auditVerify(), a.auditQuery(), a.auditTail())
 }
 
 // auditReport is what an audit file was found to be.

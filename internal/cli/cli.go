@@ -2,7 +2,7 @@
 // moves over by changing its first two words, and a few verbs of our own (keygen, inspect, verify).
 //
 // Two kinds of verb. The online ones are thin: flags, one or two calls of package client, output. The
-// offline ones (security-domain keygen, inspect, restore-blob; backup verify of a folder; audit verify; key make-byok,
+// offline ones (security-domain keygen, inspect, restore-blob; backup verify of a folder; audit verify, query, tail; key make-byok,
 // verify-attestation) open no connection, ask nobody and need no configuration; they are what runs on the isolated machine of a
 // ceremony. The binary never links the server.
 //
@@ -79,8 +79,8 @@ write "redoubt" where a runbook has "az keyvault".
 Sign-in: AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; or AZURE_USERNAME and AZURE_PASSWORD; or
 IDENTITY_ENDPOINT and IDENTITY_HEADER (managed identity); or, if none is set, "az login". --auth chooses.
 
-These verbs need no network: security-domain keygen, inspect, restore-blob; backup verify --directory; audit verify;
-key make-byok, verify-attestation.`}
+These verbs need no network: security-domain keygen, inspect, restore-blob; backup verify --directory; audit verify,
+query, tail; key make-byok, verify-attestation.`}
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", "json", "output format: json, table, tsv or none")
 	f.StringVar(&a.query, "query", "", "part of the result to print: a path such as properties.hsmUri, [0].name or [].kid")

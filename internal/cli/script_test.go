@@ -188,6 +188,9 @@ func mkAudit(args []string) error {
 	}
 	for i := range n {
 		e := audit.Entry{ID: fmt.Sprintf("id-%d", i), Time: time.Unix(int64(i), 0).UTC(), Operation: "KeyCreate", Result: "Success"}
+		if i%5 == 4 {
+			e.Operation, e.Result, e.Status, e.Principal, e.UPN, e.Target = "KeySign", "Denied", 403, "11111111-1111-4111-8111-111111111111", "someone@contoso.com", "/keys/Rsa"
+		}
 		if err := l.Append([]audit.Entry{e}, false); err != nil {
 			return err
 		}
