@@ -120,12 +120,16 @@ func (s *Server) openData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	believed, err := s.cfg.believedAttestation()
+	if err != nil {
+		return err
+	}
 	policy := s.cfg.blobPolicy()
 	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.o.testOnlyResolve, nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
 	l := s.cfg.Limits
 	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p), OpenContainer: s.openContainer, Clock: time.Now,
-		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, SyncAudit: s.cfg.Audit.Sync, Log: s.log}, l.ReadyKeys)
+		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Log: s.log}, l.ReadyKeys)
 	return err
 }
 

@@ -189,7 +189,8 @@ func (c *Config) checkFiles() error {
 		}
 	}
 	_, err := outsideRoots(c.Outbound.CAFile)
-	bad = append(bad, err, checkData(c.place()), checkPassphrase(c.place()))
+	_, unbelieved := c.believedAttestation()
+	bad = append(bad, err, unbelieved, checkData(c.place()), checkPassphrase(c.place()))
 	return errors.Join(bad...)
 }
 

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -16,18 +14,19 @@ import (
 // Config is the configuration file of `redoubtd serve`, in TOML. docs/configuration.md describes every key; a
 // test holds the two together. A key that is not here is refused.
 type Config struct {
-	DataDirectory  string         `toml:"data-directory"`
-	PassphraseFile string         `toml:"passphrase-file"`
-	Tenant         string         `toml:"tenant"`
-	Subscription   string         `toml:"subscription"`
-	Owners         []string       `toml:"owners"`
-	Listen         ListenConfig   `toml:"listen"`
-	Names          NamesConfig    `toml:"names"`
-	Issuers        []IssuerConfig `toml:"issuers"`
-	Outbound       OutboundConfig `toml:"outbound"`
-	Storage        StorageConfig  `toml:"storage"`
-	Limits         LimitsConfig   `toml:"limits"`
-	Audit          AuditConfig    `toml:"audit"`
+	DataDirectory  string              `toml:"data-directory"`
+	PassphraseFile string              `toml:"passphrase-file"`
+	Tenant         string              `toml:"tenant"`
+	Subscription   string              `toml:"subscription"`
+	Owners         []string            `toml:"owners"`
+	Listen         ListenConfig        `toml:"listen"`
+	Names          NamesConfig         `toml:"names"`
+	Issuers        []IssuerConfig      `toml:"issuers"`
+	Attestation    []AttestationConfig `toml:"attestation"`
+	Outbound       OutboundConfig      `toml:"outbound"`
+	Storage        StorageConfig       `toml:"storage"`
+	Limits         LimitsConfig        `toml:"limits"`
+	Audit          AuditConfig         `toml:"audit"`
 }
 
 // ListenConfig says where the server answers.
@@ -56,6 +55,12 @@ type IssuerConfig struct {
 	Algorithms  []string `toml:"algorithms"`
 	Tenant      string   `toml:"tenant"`
 	SubjectIsID bool     `toml:"subject-is-id"`
+}
+
+// AttestationConfig is an attestation service whose word about an environment is believed (secure key release).
+type AttestationConfig struct {
+	URL      string `toml:"url"`
+	KeysFile string `toml:"keys-file"`
 }
 
 // OutboundConfig is about the connections that the server makes.
@@ -116,19 +121,7 @@ const maxConfig = 1 << 20
 
 // ReadConfig reads and checks a configuration file. It touches nothing that the file names.
 func ReadConfig(path string) (Config, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	info, err := f.Stat()
-	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 { // it says whose tokens are believed
-		return Config{}, fmt.Errorf("configuration: %s can be changed by other users (mode %04o); run: chmod go-w %s", path, info.Mode().Perm(), path)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	b, err := readOwn(path, maxConfig)
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}

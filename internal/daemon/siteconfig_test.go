@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
@@ -85,6 +86,9 @@ func TestBadConfig(t *testing.T) {
 		"shared secret":        {"/v2.0\"", "/v2.0\"\nalgorithms = [\"HS256\"]", `algorithm "HS256"`},
 		"issuer's tenant":      {"/v2.0\"", "/v2.0\"\ntenant = \"common\"", "issuers: "},
 		"issuer twice":         {"/v2.0\"", "/v2.0\"\n[[issuers]]\nurl = \"https://login.example.com/v2.0\"", "stands twice"},
+		"attestation, http":    {"[[issuers]]", "[[attestation]]\nurl = \"http://a.example\"\nkeys-file = \"/k\"\n[[issuers]]", "attestation.url: "},
+		"attestation, no keys": {"[[issuers]]", "[[attestation]]\nurl = \"https://a.example\"\n[[issuers]]", "attestation.keys-file: "},
+		"attestation twice":    {"[[issuers]]", "[[attestation]]\nurl = \"https://a.example\"\nkeys-file = \"/k\"\n[[attestation]]\nurl = \"https://a.example/\"\nkeys-file = \"/k\"\n[[issuers]]", "stands twice"},
 		"storage suffix":       {"[names]", "[storage]\nsuffixes = [\"windows.net\"]\n[names]", "storage.suffixes: "},
 		"all addresses":        {"[names]", "[storage]\nallow-ranges = [\"0.0.0.0/0\"]\n[names]", "storage.allow-ranges: "},
 		"no range":             {"[names]", "[storage]\nallow-ranges = [\"10.0.0.1\"]\n[names]", "line 9: "},
@@ -128,7 +132,7 @@ func TestConfigurationPage(t *testing.T) {
 				walk(key+".", f)
 				continue
 			}
-			if f.Kind() == reflect.Slice && f.Type().Elem() == reflect.TypeFor[IssuerConfig]() {
+			if f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct && f.Type().Elem() != reflect.TypeFor[netip.Prefix]() {
 				walk(key+".", reflect.New(f.Type().Elem()).Elem())
 				continue
 			}
