@@ -67,7 +67,7 @@ func run(ctx context.Context, kills int, keep bool) error {
 		return err
 	}
 	defer w.server.kill()
-	all := []scenario{activation(), recovery(), backups(), restores(), keys(), resources()}
+	all := []scenario{activation(), recovery(), backups(), restores(), keys(), resources(), reads()}
 	for i, sc := range all {
 		n := kills / len(all)
 		if i < kills%len(all) {

@@ -17,6 +17,7 @@ import (
 // server is one redoubtd dev at a time, always in the same folder.
 type server struct {
 	bin, dir string
+	more     []string // flags
 	cmd      *exec.Cmd
 	log      bytes.Buffer // standard error of the process that runs
 }
@@ -36,7 +37,7 @@ const startTime = 30 * time.Second
 // start returns when the server has printed its line.
 func (s *server) start(ctx context.Context) error {
 	s.log.Reset()
-	s.cmd = exec.CommandContext(ctx, s.bin, "dev", "--data", s.dir)
+	s.cmd = exec.CommandContext(ctx, s.bin, append([]string{"dev", "--data", s.dir}, s.more...)...)
 	s.cmd.Stderr = &s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -163,6 +163,7 @@ func secretive(c *canaries, backup string) map[string][]string {
 		"PUT /keys/any/restore":          {`{"sasTokenParameters":` + sas("selective restore") + `,"folder":"mhsm-ContosoMHSM-2026010203040500"}`},
 		"POST /rng":                      {`{"count":32}`},
 		"POST /keys/oct/backup":          {``},
+		"GET /keys?sig=" + c.draw("SAS in the query", 32) + "&se=x&" + jwt("token in the query"):                                                    {``},
 		"GET /keys?$skiptoken=sig%3D" + c.draw("SAS in the query", 32) + "&sig=" + c.draw("SAS in the query", 32) + "&" + jwt("token in the query"): {``},
 	}
 }
