@@ -38,18 +38,12 @@ func (h *HSM) enqueue(e audit.Entry, admitted bool) error {
 			e.Reason = fmt.Sprintf("%s (%d earlier refusals were not recorded)", e.Reason, suppressed)
 		}
 	}
-	q := queued{entry: e}
-	mute := h.mute.Load()
-	if h.cfg.SyncAudit && !mute { // while nothing is written the request has failed already
-		q.written = make(chan error, 1)
+	if h.mute.Load() {
+		return h.enqueueMute(e)
 	}
-	if mute {
-		select {
-		case h.queue <- q:
-			return nil
-		default:
-			return ErrAudit
-		}
+	q := queued{entry: e}
+	if h.cfg.SyncAudit {
+		q.written = make(chan error, 1)
 	}
 	select {
 	case h.queue <- q:
@@ -69,6 +63,30 @@ func (h *HSM) enqueue(e audit.Entry, admitted bool) error {
 		return err
 	default:
 		return ErrAudit
+	}
+}
+
+// enqueueMute is enqueue while the file takes nothing: nobody waits for it. The guard lets no call through that
+// would have to be synced, but one may have passed it a moment before: it fails here, as if it had waited.
+func (h *HSM) enqueueMute(e audit.Entry) error {
+	var err error
+	if h.cfg.SyncAudit && e.Result == "Success" {
+		unanswered(&e)
+		err = ErrAudit
+	}
+	select {
+	case h.queue <- queued{entry: e}:
+		return err
+	default:
+		return ErrAudit
+	}
+}
+
+// unanswered makes e the entry of a call whose outcome nobody gets to see, because it could not be recorded.
+func unanswered(e *audit.Entry) {
+	e.Result, e.Reason = "Failed", ErrAudit.Error()
+	if e.Status != 0 {
+		e.Status = 503
 	}
 }
 
@@ -132,11 +150,8 @@ func (s *sequencer) appendQueued(q queued) {
 		if w == nil {
 			continue
 		}
-		if err != nil && batch[i].Result == "Success" { // nobody gets to see what it did
-			batch[i].Result, batch[i].Reason = "Failed", ErrAudit.Error()
-			if batch[i].Status != 0 {
-				batch[i].Status = 503
-			}
+		if err != nil && batch[i].Result == "Success" {
+			unanswered(&batch[i])
 		}
 		w <- err
 	}
