@@ -19,6 +19,7 @@ secret:
 key:
 byok:
 durable:
+handoff:
 quickack:
 store:
 blob:

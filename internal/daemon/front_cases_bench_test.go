@@ -39,6 +39,8 @@ type benchCase struct {
 	ops   func(k material.Key) benchRequest
 	spec  key.Spec
 	plain func(k material.Key) error // the bare primitive
+	// prepare sets ops and plain where they depend on what the server has made.
+	prepare func(*benchCase, *testing.B, *benchFront)
 }
 
 const benchVersion = "?api-version=2025-07-01"
@@ -81,7 +83,7 @@ var benchCases = []benchCase{
 	{name: "sign-RS256-2048", key: map[string]any{"kty": "RSA-HSM"}, spec: benchRSA, ops: benchPost("sign", "RS256", benchDigest), plain: benchSign("RS256")},
 	{name: "sign-PS256-2048", key: map[string]any{"kty": "RSA-HSM"}, spec: benchRSA, ops: benchPost("sign", "PS256", benchDigest), plain: benchSign("PS256")},
 	{name: "sign-ES256", key: map[string]any{"kty": "EC-HSM"}, spec: benchEC, ops: benchPost("sign", "ES256", benchDigest), plain: benchSign("ES256")},
-	{name: "unwrap-RSA-OAEP-256", key: map[string]any{"kty": "RSA-HSM"}, spec: benchRSA, ops: nil, plain: nil}, // set by benchUnwrap: needs a ciphertext
+	{name: "unwrap-RSA-OAEP-256", key: map[string]any{"kty": "RSA-HSM"}, spec: benchRSA, prepare: (*benchCase).unwrap},
 	{name: "wrap-A256KW", key: map[string]any{"kty": "oct-HSM"}, spec: benchOct, ops: benchPost("wrapkey", "A256KW", benchDigest), plain: func(k material.Key) error {
 		_, err := k.Wrap("A256KW", key.CipherInput{Value: benchDigest})
 		return err
@@ -120,8 +122,8 @@ func (c benchCase) run(b *testing.B) {
 		f.do(b, f.token, "POST", f.base+"/keys/k/create"+benchVersion, c.key)
 	}
 	f.fill(b, c.keys)
-	if c.name == "unwrap-RSA-OAEP-256" {
-		c.unwrap(b, f)
+	if c.prepare != nil {
+		c.prepare(&c, b, f)
 	}
 	var k material.Key
 	if c.plain != nil {

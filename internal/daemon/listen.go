@@ -18,6 +18,7 @@ import (
 	"redoubt/internal/api/graph"
 	"redoubt/internal/api/identity"
 	"redoubt/internal/api/storage"
+	"redoubt/internal/handoff"
 )
 
 // swap is a handler that can be put in place after the listener answers: recovering the fleet may need
@@ -40,7 +41,7 @@ func (s *swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (d *Dev) serve(tlsL, proxyL net.Listener) {
 	front := &swap{}
 	d.front = front
-	in := newHandoff(tlsL.Addr())
+	in := handoff.New(tlsL.Addr())
 	conf := d.ca.serverConfig(func(name string) bool { return d.names.of(name) != roleNone })
 	srv := d.newServer(front, d.cfg.testOnlyHeaderTime, d.log)
 	for _, l := range []net.Listener{tlsL, in} {

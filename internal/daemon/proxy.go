@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"redoubt/internal/handoff"
 	"redoubt/internal/quickack"
 )
 
@@ -21,7 +22,7 @@ import (
 // process, any other target is refused. So nothing leaves the machine, and a tunnel costs no copy.
 type proxy struct {
 	owned func(host, port string) bool
-	into  *handoff
+	into  *handoff.Listener
 	log   *slog.Logger
 
 	patience time.Duration // for the CONNECT request
@@ -114,7 +115,7 @@ func (p *proxy) connect(c net.Conn) error {
 	}
 	_ = c.SetDeadline(time.Time{})
 	limit.N = math.MaxInt64
-	return p.into.give(&buffered{Conn: quickack.Wrap(c), r: br})
+	return p.into.Give(&buffered{Conn: quickack.Wrap(c), r: br})
 }
 
 var errRefused = errors.New("refused")
@@ -148,44 +149,3 @@ func (b *buffered) Read(p []byte) (int, error) {
 	}
 	return b.Conn.Read(p)
 }
-
-// handoff is a listener whose connections come from inside the process.
-type handoff struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	addr  net.Addr
-}
-
-func newHandoff(addr net.Addr) *handoff {
-	return &handoff{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
-}
-
-// give passes a connection to whoever accepts next.
-func (h *handoff) give(c net.Conn) error {
-	select {
-	case h.conns <- c:
-		return nil
-	case <-h.done:
-		return net.ErrClosed
-	}
-}
-
-// Accept implements net.Listener.
-func (h *handoff) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (h *handoff) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (h *handoff) Addr() net.Addr { return h.addr }

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"redoubt/internal/handoff"
 	"redoubt/internal/quickack"
 )
 
@@ -27,7 +28,7 @@ import (
 type recorder struct {
 	program, mode, verb string
 	listener            net.Listener
-	inner               *handoff
+	inner               *handoff.Listener
 	server              *http.Server
 	transport           *http.Transport
 	proxy               string // host and port of the dev cloud's proxy
@@ -66,7 +67,7 @@ func (w *world) startRecorder(program, mode, verb string) (*recorder, error) {
 	if r.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, errors.Join(err, r.file.Close())
 	}
-	r.inner = newHandoff(r.listener.Addr())
+	r.inner = handoff.New(r.listener.Addr())
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 30 * time.Second}
 	r.work.Go(func() { _ = r.server.Serve(r.inner) }) // ends with http.ErrServerClosed
 	r.work.Go(r.accept)
@@ -139,7 +140,7 @@ func (r *recorder) connect(c net.Conn) error {
 	if _, err := io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return err
 	}
-	return r.inner.give(tls.Server(&buffered{Conn: c, r: br}, r.tls))
+	return r.inner.Give(tls.Server(&buffered{Conn: c, r: br}, r.tls))
 }
 
 // pipe passes a connection on to the dev cloud's proxy.
@@ -250,43 +251,3 @@ type buffered struct {
 }
 
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
-
-// handoff is a listener whose connections come from inside the process.
-type handoff struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-	addr  net.Addr
-}
-
-func newHandoff(addr net.Addr) *handoff {
-	return &handoff{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
-}
-
-func (h *handoff) give(c net.Conn) error {
-	select {
-	case h.conns <- c:
-		return nil
-	case <-h.done:
-		return net.ErrClosed
-	}
-}
-
-// Accept implements net.Listener.
-func (h *handoff) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (h *handoff) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (h *handoff) Addr() net.Addr { return h.addr }
