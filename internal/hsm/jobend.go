@@ -217,7 +217,7 @@ const untouched = "nothing was changed"
 
 // need is the permissions that the job's SAS must have.
 func (j *runningJob) need() string {
-	if j.doc.Kind == KindBackup {
+	if j.doc.Kind == KindBackup || j.doc.Kind == KindPreBackup {
 		return needBackup
 	}
 	return needRestore

@@ -26,6 +26,8 @@ const (
 	KindBackup           = "backup"
 	KindRestore          = "restore"
 	KindSelectiveRestore = "selective restore"
+	KindPreBackup        = "check before a backup"
+	KindPreRestore       = "check before a restore"
 )
 
 // Words of Job.Status, as on the wire.
@@ -75,8 +77,8 @@ type jobDocument struct {
 // runningJob is a job of this process.
 type runningJob struct {
 	h       *HSM
-	doc     jobDocument // as committed at the start
-	storage blob.Container
+	doc     jobDocument           // as committed at the start
+	storage blob.Container        // nil in a check for which none was named
 	openErr error                 // why storage could not be opened; the job reports it
 	hide    []string              // credentials, cut from every message
 	v       view                  // the device since the start of the job
@@ -149,14 +151,14 @@ func isID(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// BackupStatus reports on a backup.
+// BackupStatus reports on a backup, or on a check before one.
 func (h *HSM) BackupStatus(ctx context.Context, who Caller, id string) (Job, error) {
-	return h.jobStatus(ctx, who, OpBackupStatus, id, KindBackup)
+	return h.jobStatus(ctx, who, OpBackupStatus, id, KindBackup, KindPreBackup)
 }
 
-// RestoreStatus reports on a restore, full or selective.
+// RestoreStatus reports on a restore, full or selective, or on a check before a full one.
 func (h *HSM) RestoreStatus(ctx context.Context, who Caller, id string) (Job, error) {
-	return h.jobStatus(ctx, who, OpRestoreStatus, id, KindRestore, KindSelectiveRestore)
+	return h.jobStatus(ctx, who, OpRestoreStatus, id, KindRestore, KindSelectiveRestore, KindPreRestore)
 }
 
 func (h *HSM) jobStatus(ctx context.Context, who Caller, op Operation, id string, kinds ...string) (j Job, err error) {

@@ -44,6 +44,8 @@ const (
 	OpRestore
 	OpRestoreStatus
 	OpSelectiveRestore
+	OpPreBackup
+	OpPreRestore
 	OpRoleAssignmentCreate
 	OpRoleAssignmentGet
 	OpRoleAssignmentDelete
@@ -117,6 +119,8 @@ var table = [operationEnd]Row{
 	OpRestore:          {"RestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /restore", "7.2-preview"},
 	OpRestoreStatus:    {"RestoreStatusGet", rbac.RestoreStatus, duringJobs, false, "GET /restore/{jobId}/pending", "7.2-preview"},
 	OpSelectiveRestore: {"SelectiveKeyRestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /keys/{keyName}/restore", "7.2-preview"},
+	OpPreBackup:        {"PreBackupCreate", rbac.BackupStart, whileActive, true, "POST /prebackup", "7.6-preview.1"},
+	OpPreRestore:       {"PreRestoreCreate", rbac.RestoreStart, whileActive, true, "PUT /prerestore", "7.6-preview.1"},
 
 	OpRoleAssignmentCreate: {"RoleAssignmentCreate", rbac.RoleAssignmentsWrite, whileActive, true, "PUT /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}", "7.2-preview"},
 	OpRoleAssignmentGet:    {"RoleAssignmentGet", rbac.RoleAssignmentsRead, whileActive, false, "GET /{scope}/providers/Microsoft.Authorization/roleAssignments/{roleAssignmentName}", "7.2-preview"},
@@ -137,7 +141,7 @@ var table = [operationEnd]Row{
 // statuses are the HTTP statuses of successes that are not 200, for the audit entry, which is written before
 // the answer.
 var statuses = map[Operation]int{
-	OpKeyPurge: 204, OpDomainDownload: 202, OpDomainUpload: 202, OpBackup: 202, OpRestore: 202, OpSelectiveRestore: 202,
+	OpKeyPurge: 204, OpDomainDownload: 202, OpDomainUpload: 202, OpBackup: 202, OpRestore: 202, OpSelectiveRestore: 202, OpPreBackup: 202, OpPreRestore: 202,
 	OpRoleAssignmentCreate: 201, OpRoleDefinitionCreate: 201,
 }
 

@@ -27,9 +27,10 @@ import (
 	"redoubt/internal/store"
 )
 
-// allDeeds are deeds and those of this file's operations.
+// allDeeds are deeds, jobDeeds and those of this file's operations.
 func allDeeds() map[Operation]func(ctx context.Context, r *testHSM, who Caller) error {
 	out := maps.Clone(deeds)
+	maps.Copy(out, jobDeeds)
 	maps.Copy(out, map[Operation]func(ctx context.Context, r *testHSM, who Caller) error{
 		OpKeyRelease: func(ctx context.Context, r *testHSM, who Caller) error {
 			return second(r.Release(ctx, who, "k", "", ReleaseRequest{Target: "x"}))

@@ -61,7 +61,7 @@ func (h *HSM) readRestorePoint(ctx context.Context, j *runningJob) (backup.Manif
 	for _, open := range []func() (blob.Container, error){
 		func() (blob.Container, error) { return h.keptContainer(p.Job), nil },
 		func() (blob.Container, error) {
-			if j.storage.URL() != p.URI {
+			if j.storage == nil || j.storage.URL() != p.URI {
 				return nil, nil
 			}
 			return j.storage, nil

@@ -70,13 +70,10 @@ func (h *HSM) interruptedJob(ctx context.Context, d device) ([]store.Op, error) 
 	return []store.Op{h.putJob(root, doc, jobEnded), h.outboxEntry(entry)}, nil
 }
 
-// operation is the one that started the job.
-func (d jobDocument) operation() Operation {
-	switch d.Kind {
-	case KindRestore:
-		return OpRestore
-	case KindSelectiveRestore:
-		return OpSelectiveRestore
-	}
-	return OpBackup
+// startedBy are the operations that start jobs, by kind of job.
+var startedBy = map[string]Operation{
+	KindBackup: OpBackup, KindRestore: OpRestore, KindSelectiveRestore: OpSelectiveRestore, KindPreBackup: OpPreBackup, KindPreRestore: OpPreRestore,
 }
+
+// operation is the one that started the job.
+func (d jobDocument) operation() Operation { return startedBy[d.Kind] }

@@ -13,6 +13,8 @@ var backupRoutes = []route{
 	{"PUT", "restore", startRestore},
 	{"GET", "restore/{job}/pending", restoreStatus},
 	{"PUT", "keys/{name}/restore", startSelectiveRestore},
+	{"POST", "prebackup", startPreBackup},
+	{"PUT", "prerestore", startPreRestore},
 }
 
 // sasTokenParameter names the storage of a backup or restore.
@@ -41,7 +43,7 @@ type job struct {
 	Details   *string   `json:"statusDetails"`
 }
 
-// backupJob is that of a backup; Folder is null until the backup has succeeded.
+// backupJob is that of a backup, or of a check before one; Folder is null until a backup has succeeded.
 type backupJob struct {
 	Folder *string `json:"azureStorageBlobContainerUri"`
 	job
@@ -64,7 +66,7 @@ func wireJob(j hsm.Job) any {
 	if j.ErrorCode != "" {
 		out.Error = &jobError{Code: j.ErrorCode, Message: j.ErrorMessage}
 	}
-	if j.Kind != hsm.KindBackup {
+	if j.Kind != hsm.KindBackup && j.Kind != hsm.KindPreBackup {
 		return out
 	}
 	b := backupJob{job: out}
@@ -83,6 +85,22 @@ func (q *request) start(kind string, body any, begin func() (hsm.Job, error)) (a
 	if err := decodeBody(raw, body); err != nil {
 		return azhttp.Reply{}, err
 	}
+	return q.accept(kind, raw, begin)
+}
+
+// startCheck is start for a job whose body is optional, as is every member of it.
+func (q *request) startCheck(kind string, body any, begin func() (hsm.Job, error)) (azhttp.Reply, error) {
+	raw, err := q.ReadBody()
+	if err == nil && len(raw) > 0 {
+		err = decodeBody(raw, body)
+	}
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	return q.accept(kind, raw, begin)
+}
+
+func (q *request) accept(kind string, raw []byte, begin func() (hsm.Job, error)) (azhttp.Reply, error) {
 	return q.once(raw, func() (azhttp.Reply, error) {
 		j, err := begin()
 		if err != nil {
@@ -131,5 +149,20 @@ func startSelectiveRestore(q *request) (azhttp.Reply, error) {
 	}
 	return q.start("restore", &body, func() (hsm.Job, error) {
 		return q.hsm.StartSelectiveRestore(q.Context(), q.who, n, body.SAS.target(), body.Folder)
+	})
+}
+
+func startPreBackup(q *request) (azhttp.Reply, error) {
+	var body sasTokenParameter
+	return q.startCheck("backup", &body, func() (hsm.Job, error) { return q.hsm.StartPreBackup(q.Context(), q.who, body.target()) })
+}
+
+func startPreRestore(q *request) (azhttp.Reply, error) {
+	var body struct {
+		SAS    sasTokenParameter `json:"sasTokenParameters"`
+		Folder string            `json:"folderToRestore"`
+	}
+	return q.startCheck("restore", &body, func() (hsm.Job, error) {
+		return q.hsm.StartPreRestore(q.Context(), q.who, body.SAS.target(), body.Folder)
 	})
 }

@@ -33,7 +33,7 @@ func fuzzPath(method, pattern string, which uint8) string {
 func fuzzCaller(method, pattern string, body []byte) string {
 	first, _, _ := strings.Cut(pattern, "/")
 	switch {
-	case first == "backup" || first == "restore" || strings.HasSuffix(pattern, "}/restore"), strings.HasSuffix(pattern, "/create") && bytes.Contains(body, []byte("RSA")):
+	case strings.TrimPrefix(first, "pre") == "backup" || strings.TrimPrefix(first, "pre") == "restore" || strings.HasSuffix(pattern, "}/restore"), strings.HasSuffix(pattern, "/create") && bytes.Contains(body, []byte("RSA")):
 		return hsmtest.Stranger
 	case first == "keys" || first == "rng":
 		return hsmtest.User

@@ -1,6 +1,7 @@
 package dataplane_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"net/http"
 	"regexp"
@@ -148,7 +149,7 @@ func goldenHeaders(t *testing.T, what string, a hsmtest.Answer) {
 	if _, err := strconv.ParseUint(a.Header.Get("X-Ms-Server-Latency"), 10, 32); err != nil {
 		t.Errorf("%s: latency %q", what, a.Header.Get("X-Ms-Server-Latency"))
 	}
-	managed := regexp.MustCompile(`(?i)^[A-Z]+ /*(securitydomain|backup|restore|settings|providers)\b`).MatchString(what)
+	managed := regexp.MustCompile(`(?i)^[A-Z]+ /*(securitydomain|(pre)?backup|(pre)?restore|settings|providers)\b`).MatchString(what)
 	if _, there := a.Header["X-Ms-Build-Version"]; there != managed {
 		t.Errorf("%s: build version %q", what, a.Header["X-Ms-Build-Version"])
 	}
@@ -274,11 +275,43 @@ func TestGoldenJobs(t *testing.T) {
 	c.do("GET /restore/..%2F/pending", nil).WantError(404, "NotFound", "")
 }
 
+// TestGoldenChecks is what stands before a backup and a restore. The body is optional, and each of its members.
+func TestGoldenChecks(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	d := s.Active(hsmName)
+	c := as(s.Serve(), hsmtest.Admin)
+	check := func(target, kind string, body any, head string, status func(context.Context, hsm.Caller, string) (hsm.Job, error)) {
+		t.Helper()
+		a := c.do(target, body).Want(202)
+		same(t, a, `{`+head+`"endTime":null,"error":null,"jobId":"{v}","startTime":1767323045,"status":"InProgress","statusDetails":null}`)
+		id, _ := a.Map()["jobId"].(string)
+		lro(t, a, "https://ContosoMHSM.managedhsm.azure.net/"+kind+"/"+id+"/pending")
+		goldenHeaders(t, target, a)
+		s.Wait(status, id)
+		same(t, c.do("GET /"+kind+"/"+id+"/pending", nil).Want(200), `{`+head+`"endTime":1767323045,"error":null,"jobId":"{v}","startTime":1767323045,"status":"Succeeded","statusDetails":"{text}"}`)
+	}
+	for _, body := range []any{nil, `{}`, `{"token":null,"storageResourceUri":null,"useManagedIdentity":false}`, sas} {
+		check("POST /prebackup", "backup", body, `"azureStorageBlobContainerUri":null,`, d.BackupStatus)
+	}
+	c.do("PUT /prerestore", `{}`).WantError(400, "BadRequest", "NoRestorePoint", "az keyvault backup start")
+	j := c.do("POST /backup", sas).Want(202)
+	done := s.Wait(d.BackupStatus, j.Map()["jobId"].(string))
+	folder := done.FolderURL[strings.LastIndex(done.FolderURL, "/")+1:]
+	for _, body := range []any{nil, `{}`, `{"sasTokenParameters":null}`, `{"sasTokenParameters":` + sas + `}`, `{"sasTokenParameters":` + sas + `,"folderToRestore":"` + folder + `"}`} {
+		check("PUT /prerestore", "restore", body, "", d.RestoreStatus)
+	}
+	c.do("PUT /prerestore", `{"folderToRestore":"`+folder+`"}`).WantError(400, "BadRequest", "", "sasTokenParameters")
+	c.do("POST /prebackup?api-version=7.5", `{}`).WantError(404, "NotFound", "")
+	c.do("PUT /prerestore?api-version=7.5", `{}`).WantError(404, "NotFound", "")
+	c.do("POST /prebackup?api-version=7.6-preview.1", `{"unknown`).WantError(400, "BadParameter", "")
+}
+
 // TestEveryOperationIsCovered holds the tests of this file against the table of operations.
 func TestEveryOperationIsCovered(t *testing.T) {
 	t.Parallel()
 	covered := map[string]bool{"GET /securitydomain/upload": true, "POST /securitydomain/upload": true, "POST /backup": true, "GET /backup/{jobId}/pending": true,
-		"PUT /restore": true, "GET /restore/{jobId}/pending": true, "PUT /keys/{keyName}/restore": true, "POST /keys/{key-name}/{key-version}/unwrapkey": true, "POST /keys/restore": true}
+		"PUT /restore": true, "GET /restore/{jobId}/pending": true, "PUT /keys/{keyName}/restore": true, "POST /prebackup": true, "PUT /prerestore": true, "POST /keys/{key-name}/{key-version}/unwrapkey": true, "POST /keys/restore": true}
 	for _, st := range goldenSteps("") {
 		covered[st.route] = true
 	}

@@ -199,6 +199,8 @@ func samples(download string) map[string]sample {
 		"PUT /restore":                 {"PUT /restore", `{"sasTokenParameters":` + matrixTarget + `,"folderToRestore":"mhsm-x-2026010203040500"}`, root, always(answer{400, "BadRequest", ""})},
 		"GET /restore/{jobId}/pending": {"GET /restore/00000000000000000000000000000000/pending", "", root, always(notFound)},
 		"PUT /keys/{keyName}/restore":  {"PUT /keys/any/restore", `{"sasTokenParameters":` + matrixTarget + `,"folder":"mhsm-x-2026010203040500"}`, root, always(answer{400, "BadRequest", ""})},
+		"POST /prebackup":              {"POST /prebackup", matrixTarget, root, always(answer{400, "BadRequest", ""})},
+		"PUT /prerestore":              {"PUT /prerestore", `{"sasTokenParameters":` + matrixTarget + `}`, root, always(answer{400, "BadRequest", ""})},
 
 		"PUT /{scope}" + assignment + "/{roleAssignmentName}":    {"PUT " + assignment + "/" + matrixGUID, `{"properties":{"principalId":"` + hsmtest.Stranger + `","roleDefinitionId":"` + userRole + `"}}`, root, always(answer{201, "", ""})},
 		"GET /{scope}" + assignment + "/{roleAssignmentName}":    {"GET " + assignment + "/" + matrixGUID, "", root, always(answer{404, "RoleAssignmentNotFound", ""})},
