@@ -21,22 +21,23 @@ byok:
 durable:
 handoff:
 quickack:
+tally:
 store:
 blob:
 unlock: secret durable
 securitydomain/shamir:
 material: secret key
-keypool: key material
+keypool: key material tally
 seal: secret
 securitydomain: secret securitydomain/shamir
 rbac: key
 audit: rbac durable
-authn: rbac
+authn: rbac tally
 backup: blob
 release: key
 release/authority: release
 attestation: key
-hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain release attestation
+hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain release attestation tally
 fleet: hsm store rbac audit blob unlock
 cloud: store
 api/azhttp: authn fleet hsm key rbac backup blob release
@@ -48,7 +49,7 @@ api/graph: api/azhttp authn cloud
 api/storage: durable
 api/attest: api/azhttp
 store/mem: store
-store/bolt: store durable
+store/bolt: store durable tally
 store/storetest: store
 blob/dir: blob durable
 blob/azblob: blob

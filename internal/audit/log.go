@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"redoubt/internal/durable"
 )
@@ -35,6 +36,7 @@ type Log struct {
 	recent map[string]struct{}
 	order  []string // ring of recent ids, oldest first
 	closed bool
+	loose  time.Time    // of the first entry that was written and not synced yet; zero for none
 	buf    bytes.Buffer // of one Append
 	body   []byte       // of one entry
 }
@@ -134,6 +136,9 @@ func (l *Log) Append(entries []Entry, sync bool) error {
 	if err := l.write(l.buf.Bytes(), sync); err != nil {
 		return err
 	}
+	if l.loose.IsZero() && !sync && len(ids) > 0 {
+		l.loose = entries[0].Time
+	}
 	l.head = head
 	for _, id := range ids {
 		l.remember(id)
@@ -186,7 +191,9 @@ func (l *Log) write(b []byte, sync bool) error {
 	}
 	_, err := l.f.WriteAt(b, l.size)
 	if err == nil && sync {
-		err = l.f.Sync()
+		if err = l.f.Sync(); err == nil {
+			l.loose = time.Time{}
+		}
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write audit file: %w", err), l.f.Truncate(l.size))
@@ -200,6 +207,13 @@ func (l *Log) Head() Head {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.head
+}
+
+// Loose is the time of the oldest entry that a power loss could take from the file, zero for none.
+func (l *Log) Loose() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.loose
 }
 
 // Close makes everything durable and closes the file.

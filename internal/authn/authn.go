@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"redoubt/internal/rbac"
+	"redoubt/internal/tally"
 )
 
 // MaxTokenBytes is the longest token that is looked at.
@@ -148,6 +149,9 @@ func (v *Verifier) Verify(ctx context.Context, rawToken string) (Identity, error
 	}
 	return id, nil
 }
+
+// Remembered tells how often a token was one that had been verified within the last minute.
+func (v *Verifier) Remembered() tally.Lookups { return v.cache.asked.Read() }
 
 func (v *Verifier) verify(ctx context.Context, raw string, now time.Time) (Identity, error) {
 	head, unverified, err := split(raw)

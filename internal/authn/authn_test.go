@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"redoubt/internal/rbac"
+	"redoubt/internal/tally"
 )
 
 const (
@@ -270,6 +271,9 @@ func TestCache(t *testing.T) {
 	verify(91*time.Second, nil, 3) // past exp, on the skew: not remembered
 	verify(91*time.Second, nil, 4)
 	verify(150*time.Second, ErrExpired, 5)
+	if got := v.Remembered(); got != (tally.Lookups{Hits: 3, Misses: 5}) {
+		t.Errorf("counted %+v", got)
+	}
 }
 
 func TestCacheIsBounded(t *testing.T) {

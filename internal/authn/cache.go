@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
+
+	"redoubt/internal/tally"
 )
 
 // remember is the longest time for which a verified token is taken on trust.
@@ -18,6 +20,7 @@ const (
 // a stranger fill the memory with nonsense.
 type cache struct {
 	perShard int
+	asked    tally.Ratio
 	shard    [shards]cacheShard
 }
 
@@ -49,11 +52,11 @@ func (c *cache) get(sum [sha256.Size]byte, now time.Time) (Identity, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[sum]
-	if !ok {
-		return Identity{}, false
-	}
-	if !now.Before(e.until) {
+	if ok && !now.Before(e.until) {
 		delete(s.entries, sum)
+		ok = false
+	}
+	if c.asked.Note(ok); !ok {
 		return Identity{}, false
 	}
 	return e.id, true

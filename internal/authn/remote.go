@@ -75,6 +75,25 @@ func NewRemoteKeys(cfg RemoteConfig) (*RemoteKeys, error) {
 	return r, r.checkURL(at)
 }
 
+// RemoteFigures are how an issuer's keys are.
+type RemoteFigures struct {
+	Issuer  string
+	Keys    int       // that can be used
+	Fetched time.Time // when they came; zero: never
+	Failing bool      // the last try to fetch them failed
+}
+
+// Figures tells how the keys are. Nothing is fetched.
+func (r *RemoteKeys) Figures() RemoteFigures {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := RemoteFigures{Issuer: r.cfg.Issuer, Fetched: r.fetched, Failing: r.err != nil}
+	if r.cfg.Clock().Sub(r.fetched) < keysStale {
+		f.Keys = len(r.keys)
+	}
+	return f
+}
+
 func (r *RemoteKeys) checkURL(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {

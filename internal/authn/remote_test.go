@@ -181,9 +181,17 @@ func TestRemoteKeysWhileTheIssuerIsAway(t *testing.T) {
 	p.keys = []jose.JSONWebKey{publish("1", k.Public())}
 	r, clock := remote(t, p)
 	token := sign(t, jose.ES256, "1", k)
+	figures := func(keys int, failing, fetched bool) {
+		t.Helper()
+		if f := r.Figures(); f.Keys != keys || f.Failing != failing || f.Fetched.IsZero() == fetched || f.Issuer != p.URL {
+			t.Errorf("%+v", f)
+		}
+	}
+	figures(0, false, false)
 	if _, err := r.VerifySignature(t.Context(), token); err != nil {
 		t.Fatal(err)
 	}
+	figures(1, false, true)
 	p.change(func() {
 		p.answer = func(w http.ResponseWriter) bool {
 			http.Error(w, "away", http.StatusBadGateway)
@@ -198,11 +206,13 @@ func TestRemoteKeysWhileTheIssuerIsAway(t *testing.T) {
 	if _, err := r.VerifySignature(t.Context(), token); !errors.Is(err, authn.ErrKeysUnavailable) {
 		t.Errorf("after a day: %v", err)
 	}
+	figures(0, true, true)
 	p.change(func() { p.answer = nil })
 	clock.advance(time.Minute)
 	if _, err := r.VerifySignature(t.Context(), token); err != nil {
 		t.Errorf("when it is back: %v", err)
 	}
+	figures(1, false, true)
 }
 
 // TestLyingIssuers: what an issuer must not be able to make us believe or do.

@@ -13,6 +13,7 @@ import (
 	"redoubt/internal/seal"
 	"redoubt/internal/secret"
 	"redoubt/internal/store"
+	"redoubt/internal/tally"
 )
 
 // stamp says which state of a record was read: its revision in the store and its content version.
@@ -72,9 +73,11 @@ func open[T any](v *view, logical string, kv store.KV) (T, stamp, error) {
 	var out T
 	if e, ok := v.h.cache.get(kv.Key, kv.Mod); ok {
 		if val, ok := e.val.(T); ok {
+			v.h.cache.records.Note(true)
 			return val, e.stamp, nil
 		}
 	}
+	v.h.cache.records.Note(false)
 	s, plain, err := v.unseal(logical, kv)
 	if err != nil {
 		return out, stamp{}, err
@@ -108,7 +111,8 @@ func (v *view) putSecret(logical string, s secret.Bytes) store.Op {
 // the head or the version record has just said.
 func (v *view) loadMaterial(ctx context.Context, inc key.IncarnationID, m key.Meta) (material.Key, error) {
 	logical := materialName(inc, m.Version)
-	if e, ok := v.h.cache.find(v.contentKey(logical)); ok {
+	e, ok := v.h.cache.find(v.contentKey(logical))
+	if v.h.cache.materials.Note(ok); ok {
 		return e.val.(material.Key), nil
 	}
 	kv, _, err := v.h.store.Get(ctx, v.contentKey(logical))
@@ -217,6 +221,8 @@ type entry struct {
 
 // cache keeps opened records. It is never wrong: an entry counts only for the revision it was read at.
 type cache struct {
+	records, materials tally.Ratio
+
 	mu sync.RWMutex
 	m  map[string]entry // guarded by mu
 }

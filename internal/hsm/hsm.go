@@ -110,6 +110,8 @@ type HSM struct {
 	mute   atomic.Bool   // the audit file took nothing when it was last tried
 	ended  chan struct{} // closed when the sequencer has ended
 	agenda agenda
+	jobbed map[string]*jobTally // by kind
+	behind backlogTally
 
 	life   context.Context // ends with Close; jobs and the sequencer run under it
 	cancel context.CancelFunc
@@ -181,7 +183,7 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
-		queue: make(chan queued, 4096), kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob)}
+		queue: make(chan queued, 4096), kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob), jobbed: jobTallies()}
 	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := h.Unseal(ctx); err != nil && !errors.Is(err, ErrSealed) {
 		h.cancel()
@@ -243,6 +245,8 @@ type Status struct {
 	AuditHead           string
 	Unlock              string
 	AttestationRoot     string // fingerprint of the root certificate that attestations chain to; empty before activation
+	LastBackup          int64  // time of the content in the newest full backup that still counts, Unix seconds; 0 for none
+	Unconfirmed         bool   // a security domain was given out and nobody has polled: the HSM is not activated
 }
 
 // Status needs no permission: it is for the control plane, which has its own.
@@ -252,7 +256,8 @@ func (h *HSM) Status(ctx context.Context) (Status, error) {
 		return Status{State: Degraded}, err
 	}
 	s := Status{State: d.State, DomainID: d.DomainID, Epoch: d.Epoch, ExchangeFingerprint: d.Exchange, Job: d.Job,
-		Warnings: slices.Concat(d.Warnings, h.agenda.warnings()), AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe()}
+		Warnings: slices.Concat(d.Warnings, h.agenda.warnings()), AuditHead: h.cfg.Audit.Head().String(), Unlock: h.cfg.Roots.Describe(),
+		LastBackup: d.lastBackup(), Unconfirmed: d.Pending != nil}
 	root, err := h.rootFor(ctx, d.Root)
 	if errors.Is(err, ErrSealed) {
 		s.State = Sealed

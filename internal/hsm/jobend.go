@@ -35,6 +35,7 @@ func (j *runningJob) end(out outcome, err error) {
 		ctx, cancel := context.WithTimeout(base, endAttempt)
 		failed := j.commitEnd(ctx, out, err)
 		if failed == nil {
+			j.h.jobbed[j.doc.Kind].end(err, time.Since(j.began))
 			if err != nil {
 				undo()
 			} else if out.after != nil {

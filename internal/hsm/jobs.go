@@ -84,6 +84,7 @@ type runningJob struct {
 	v       view                  // the device since the start of the job
 	undo    func(context.Context) // removes what the work staged; may be called again
 	done    chan struct{}         // closed when nothing of the job runs any more
+	began   time.Time
 
 	mu  sync.Mutex
 	now Job // guarded by mu: what a poll shows
@@ -288,6 +289,8 @@ func (h *HSM) launch(j *runningJob, work func(context.Context, *runningJob) (out
 		return
 	}
 	h.jobs[j.doc.ID] = j
+	h.jobbed[j.doc.Kind].started.Add(1)
+	j.began = time.Now()
 	h.work.Go(func() {
 		defer close(j.done)
 		ctx, cancel := context.WithTimeout(h.life, jobTimeout)

@@ -157,6 +157,7 @@ func (s *sequencer) appendQueued(q queued) {
 	}
 	if err != nil {
 		s.backlog = append(s.backlog, batch...)
+		s.behind.note(s.backlog)
 	}
 }
 
@@ -180,6 +181,7 @@ func (s *sequencer) retry() {
 			return
 		}
 		s.backlog = s.backlog[n:]
+		s.behind.note(s.backlog)
 	}
 	s.backlog = nil
 }

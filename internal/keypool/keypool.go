@@ -15,6 +15,7 @@ import (
 
 	"redoubt/internal/key"
 	"redoubt/internal/material"
+	"redoubt/internal/tally"
 )
 
 // ErrClosed: the pool was closed.
@@ -54,6 +55,7 @@ type Pool struct {
 
 // shelf is the stock of one spec.
 type shelf struct {
+	asked   tally.Ratio       // was a key ready
 	ready   chan material.Key // as long as the stock is large
 	filling bool              // guarded by Pool.mu: a filler is at work
 }
@@ -97,8 +99,12 @@ func (p *Pool) Generate(ctx context.Context, spec key.Spec) (material.Key, error
 	}
 	select {
 	case k := <-ready:
+		sh.asked.Note(true)
 		return k, nil
 	default:
+	}
+	if sh != nil {
+		sh.asked.Note(false)
 	}
 	select {
 	case k := <-ready:
@@ -111,6 +117,22 @@ func (p *Pool) Generate(ctx context.Context, spec key.Spec) (material.Key, error
 	case <-ctx.Done():
 		return material.Key{}, fmt.Errorf("wait for a turn to make an RSA key: %w", ctx.Err())
 	}
+}
+
+// Shelf is the stock of one spec.
+type Shelf struct {
+	Spec        key.Spec
+	Ready, Full int           // keys there are, and that there may be
+	Asked       tally.Lookups // a hit is a key that was ready
+}
+
+// Shelves tells what is in stock.
+func (p *Pool) Shelves() []Shelf {
+	out := make([]Shelf, 0, len(p.shelves))
+	for spec, sh := range p.shelves {
+		out = append(out, Shelf{Spec: spec, Ready: len(sh.ready), Full: cap(sh.ready), Asked: sh.asked.Read()})
+	}
+	return out
 }
 
 // fill starts a filler for a shelf unless one is at work or there is nothing to do.

@@ -12,6 +12,7 @@ import (
 
 	"redoubt/internal/key"
 	"redoubt/internal/material"
+	"redoubt/internal/tally"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -154,6 +155,15 @@ func TestStock(t *testing.T) {
 				t.Fatalf("key %d of the stock: handed out before %v, %v", i, seen[marshal(k)], err)
 			}
 			seen[marshal(k)] = true
+		}
+		for _, sh := range p.Shelves() {
+			want := Shelf{Spec: rsa4096, Full: 1}
+			if sh.Spec == rsa2048 {
+				want = Shelf{Spec: rsa2048, Full: 3, Asked: tally.Lookups{Hits: 3, Misses: 1}}
+			}
+			if sh != want {
+				t.Errorf("the stock is %+v, want %+v", sh, want)
+			}
 		}
 		synctest.Wait()
 		if f.running.Load() != 1 {

@@ -43,6 +43,7 @@ type Store struct {
 	durable atomic.Int64 // newest revision that is synced and may be shown; changes under hot's lock
 	hot     hot          // records read lately
 	failure atomic.Pointer[error]
+	tallies tallies
 
 	requests chan *request // handed over, never buffered: what is handed over gets an answer
 	compacts chan *compaction
@@ -60,7 +61,7 @@ var _ store.Store = (*Store)(nil)
 
 func start(db *bbolt.DB, path string, o Options) (*Store, error) {
 	s := &Store{
-		db: db, path: path, opts: o,
+		db: db, path: path, opts: o, tallies: newTallies(),
 		requests: make(chan *request),
 		compacts: make(chan *compaction),
 		quit:     make(chan struct{}),

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"redoubt/internal/store"
+	"redoubt/internal/tally"
 )
 
 // Bounds of the records kept in memory.
@@ -22,6 +23,8 @@ const (
 // So what get returns was the newest record at the revision it returns. A record under a commit that is not
 // synced yet is shown as before it, like in the rest of the driver. Absent keys are not kept.
 type hot struct {
+	asked tally.Ratio
+
 	mu    sync.RWMutex
 	m     map[string]store.KV // guarded by mu
 	bytes int                 // guarded by mu: of the values in m
@@ -31,6 +34,7 @@ func (h *hot) get(key string, durable *atomic.Int64) (store.KV, store.Rev, bool)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	kv, ok := h.m[key]
+	h.asked.Note(ok)
 	if ok {
 		kv.Val = slices.Clone(kv.Val) // a caller that changes it must not change everybody's
 	}

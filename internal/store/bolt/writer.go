@@ -133,6 +133,7 @@ func (w *writer) commit(batch []*request) {
 		}
 	}
 	for _, r := range batch {
+		w.s.tallies.answered(r.err)
 		close(r.done)
 	}
 }
@@ -190,7 +191,9 @@ func (w *writer) finish(tx *bbolt.Tx, v view, touched []store.Op) error {
 	if commit == nil {
 		commit = (*bbolt.Tx).Commit
 	}
+	began := time.Now()
 	err := commit(tx)
+	w.s.tallies.commit.Observe(time.Since(began))
 	if err == nil {
 		w.floor, w.oldest = floor, oldest
 		w.s.hot.advance(rev, touched, &w.s.durable)
