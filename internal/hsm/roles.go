@@ -206,12 +206,18 @@ func (f AssignmentFilter) shows(a rbac.Assignment, scope rbac.Scope) bool {
 
 // findDefinition finds a built-in or custom role. Built-in ones have the zero stamp.
 func (v *view) findDefinition(ctx context.Context, id rbac.DefinitionID) (rbac.Definition, stamp, error) {
+	missing := answerf(rbac.ErrDefinitionNotFound, "Requested role definition not found: %s. List them with az keyvault role definition list --hsm-name %s", id, v.h.cfg.Name)
+	guid, err := rbac.ParseGUID(string(id))
+	if err != nil {
+		return rbac.Definition{}, stamp{}, missing
+	}
+	id = rbac.DefinitionID(guid)
 	if d, ok := rbac.BuiltIn(id); ok {
 		return d, stamp{}, nil
 	}
 	d, s, err := load[rbac.Definition](ctx, v, definitionName(id))
 	if isAbsent(err) {
-		err = answerf(rbac.ErrDefinitionNotFound, "Requested role definition not found: %s. List them with az keyvault role definition list --hsm-name %s", id, v.h.cfg.Name)
+		err = missing
 	}
 	return d, s, err
 }

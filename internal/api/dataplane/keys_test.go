@@ -202,7 +202,14 @@ func TestRoleErrors(t *testing.T) {
 	}
 	c.do("GET "+assignments+"/"+guid, nil).WantError(404, "RoleAssignmentNotFound", "", "Requested role assignment not found")
 	c.do("DELETE "+assignments+"/"+guid, nil).WantError(404, "RoleAssignmentNotFound", "", "Requested role assignment not found")
-	c.do("GET "+assignments+"/notaguid", nil).WantError(400, "BadParameter", "", "GUID")
+	// Only 404 tells azurerm, which asks by the name of the HSM, that it may make a role definition.
+	c.do("GET "+definitions+"/"+hsmName, nil).WantError(404, "RoleDefinitionNotFound", "", "Requested role definition not found: "+hsmName)
+	c.do("GET "+definitions+"/21DBD100-6940-42C2-9190-5D6CB909625B", nil).Want(200)
+	c.do("GET "+assignments+"/notaguid", nil).WantError(404, "RoleAssignmentNotFound", "")
+	for _, list := range []string{assignments, definitions} {
+		c.do("DELETE "+list+"/notaguid", nil).WantError(400, "BadParameter", "", "GUID")
+		c.do("PUT "+list+"/notaguid", body).WantError(400, "BadParameter", "", "GUID")
+	}
 	c.do("GET /elsewhere"+assignments, nil).WantError(400, "BadParameter", "", "scope")
 	c.do("GET "+assignments+"?$filter=nonsense", nil).WantError(400, "BadParameter", "", "$filter")
 	c.do("PUT "+assignments+"/"+guid, `{"properties":{"principalId":"alice","roleDefinitionId":"`+userRole+`"}}`).WantError(400, "BadParameter", "")

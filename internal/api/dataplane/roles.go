@@ -101,12 +101,19 @@ func list[T any](s []T) []T {
 	return s
 }
 
-func (q *request) scopeAndID() (rbac.Scope, string, error) {
+// scopeAndName is for reading: a name that is no GUID is simply not found. Terraform's azurerm asks for a role
+// definition by the name of the HSM before it makes one, and goes on after nothing but 404.
+func (q *request) scopeAndName() (rbac.Scope, string, error) {
 	s, err := rbac.ParseScope(q.Param("scope"))
-	if err != nil {
-		return "", "", err
+	return s, q.Param("id"), err
+}
+
+// scopeAndID is for changes: the name must be a GUID.
+func (q *request) scopeAndID() (rbac.Scope, string, error) {
+	s, id, err := q.scopeAndName()
+	if err == nil {
+		id, err = rbac.ParseGUID(id)
 	}
-	id, err := rbac.ParseGUID(q.Param("id"))
 	return s, id, err
 }
 
@@ -148,7 +155,7 @@ func (q *request) assignmentReply(status int, a rbac.Assignment, err error) (azh
 }
 
 func getAssignment(q *request) (azhttp.Reply, error) {
-	s, id, err := q.scopeAndID()
+	s, id, err := q.scopeAndName()
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -202,7 +209,7 @@ func (q *request) definitionReply(status int, d rbac.Definition, err error) (azh
 }
 
 func getDefinition(q *request) (azhttp.Reply, error) {
-	s, id, err := q.scopeAndID()
+	s, id, err := q.scopeAndName()
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
