@@ -56,7 +56,7 @@ type jobTally struct {
 
 func jobTallies() map[string]*jobTally {
 	out := make(map[string]*jobTally)
-	for _, kind := range []string{KindBackup, KindRestore, KindSelectiveRestore} {
+	for kind := range startedBy {
 		out[kind] = &jobTally{took: tally.NewHistogram(100*time.Millisecond, time.Second, 5*time.Second, 15*time.Second, time.Minute, 5*time.Minute, 15*time.Minute, time.Hour, 6*time.Hour)}
 	}
 	return out
