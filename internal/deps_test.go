@@ -22,6 +22,7 @@ durable:
 handoff:
 quickack:
 tally:
+netrule:
 store:
 blob:
 unlock: secret durable
@@ -38,12 +39,12 @@ release: key
 release/authority: release
 attestation: key
 hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain release attestation tally
-fleet: hsm store rbac audit blob unlock
+fleet: hsm store rbac audit blob unlock netrule
 cloud: store
 api/azhttp: authn fleet hsm key rbac backup blob release
 api/strictjson:
 api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac attestation
-api/arm: api/azhttp authn cloud fleet hsm
+api/arm: api/azhttp authn cloud fleet hsm key netrule
 api/identity: api/azhttp authn cloud rbac
 api/graph: api/azhttp authn cloud
 api/storage: durable

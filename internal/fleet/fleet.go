@@ -27,6 +27,7 @@ import (
 	"redoubt/internal/audit"
 	"redoubt/internal/blob"
 	"redoubt/internal/hsm"
+	"redoubt/internal/netrule"
 	"redoubt/internal/store"
 	"redoubt/internal/unlock"
 )
@@ -66,13 +67,15 @@ type Resource struct {
 	Admins          []string          `json:"admins"` // initial administrators, object ids
 	RetentionDays   int               `json:"retention_days"`
 	PurgeProtection bool              `json:"purge_protection,omitempty"`
-	PublicAccess    string            `json:"public_access"`
-	NetworkACLs     json.RawMessage   `json:"network_acls,omitempty"`
-	Identities      []string          `json:"identities,omitempty"` // user-assigned identities' resource ids
+	PublicAccess    string            `json:"public_access"`          // Enabled or Disabled
+	NetworkACLs     json.RawMessage   `json:"network_acls,omitempty"` // a netrule.Set; nil: everybody is let in
+	Identities      []string          `json:"identities,omitempty"`   // user-assigned identities' resource ids
 	Created         int64             `json:"created"`
 	CreatedBy       string            `json:"created_by,omitempty"`
 	Deletion        *Deletion         `json:"deletion,omitempty"`
 	Purging         bool              `json:"purging,omitempty"`
+
+	rules *netrule.Rules // of PublicAccess and NetworkACLs; set with the resource in its member, see compile
 }
 
 // Deletion says when an HSM was deleted and when it will be purged, Unix seconds.
@@ -190,7 +193,7 @@ func (f *Fleet) adopt(ctx context.Context, kv store.KV) error {
 	defer m.mu.Unlock()
 	f.mu.Lock()
 	f.byName[strings.ToLower(r.Name)] = m
-	m.res, m.mod = &r, kv.Mod
+	m.res, m.mod = f.compile(r), kv.Mod
 	f.mu.Unlock()
 	f.open(ctx, m)
 	if r.Purging {

@@ -158,7 +158,7 @@ func storeError(err, conflict error) error {
 // set puts a member's new state in place. A device that comes when the fleet is closing is closed.
 func (f *Fleet) set(m *member, r *Resource, mod store.Rev, d *hsm.HSM) {
 	f.mu.Lock()
-	m.res, m.mod, m.fault = r, mod, nil
+	m.res, m.mod, m.fault = f.compile(*r), mod, nil
 	m.device = d
 	late := f.closing && d != nil
 	if late {
@@ -189,7 +189,7 @@ func (r Resource) check() error {
 	case len(r.Admins) == 0:
 		return fmt.Errorf("%w: initialAdminObjectIds must name at least one administrator", ErrBadResource)
 	}
-	return nil
+	return r.checkNetwork()
 }
 
 // Update replaces the mutable properties of a live HSM: change edits a copy; immutable ones must stay.

@@ -33,7 +33,7 @@ func (c *call) entry(err error) audit.Entry {
 	}
 	if err != nil {
 		e.Result, e.Reason = "Failed", err.Error()
-		if errors.Is(err, rbac.ErrDenied) {
+		if errors.Is(err, rbac.ErrDenied) || c.who.Barred != nil {
 			e.Result = "Denied"
 		}
 	}

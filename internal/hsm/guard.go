@@ -46,7 +46,10 @@ func (h *HSM) begin(ctx context.Context, who Caller, op Operation, scope rbac.Sc
 // left them with.
 func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rbac.Scope, owner string) (*call, error) {
 	c := &call{h: h, op: op, who: who, scope: scope, owner: owner, started: h.cfg.Clock()}
-	err := c.admit(ctx)
+	err := who.Barred
+	if err == nil {
+		err = c.admit(ctx)
+	}
 	for n := 1; err != nil && n < attempts && c.v.rev != 0 && c.changed(ctx); n++ {
 		err = c.admit(ctx) // roles may have been read while a restore replaced them
 	}
@@ -56,6 +59,17 @@ func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rb
 	}
 	c.admitted = true
 	return c, nil
+}
+
+// TurnAway records that somebody who is barred (Caller.Barred) asked for op, and returns why. It does nothing else,
+// also for a caller who is not barred.
+func (h *HSM) TurnAway(ctx context.Context, who Caller, op Operation) (err error) {
+	c, err := h.begin(ctx, who, op, "")
+	if err != nil {
+		return err
+	}
+	defer c.end(&err)
+	return nil
 }
 
 // beginSystem begins what the device does by itself. No role is asked for, but the state must allow op. What is

@@ -87,6 +87,8 @@ type Caller struct {
 	Client    string // User-Agent
 	Version   string // api-version asked for
 	URI       string // of the request, without anything secret
+	// Barred is why the caller may do nothing here, whatever its roles: the network rules keep it out. Nil: nothing does.
+	Barred error
 	// Status is the HTTP status that an error is answered with, for the audit log; nil: nobody is answered.
 	Status func(error) int
 }

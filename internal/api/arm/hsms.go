@@ -171,11 +171,8 @@ func (q *request) apply(body hsmBody, r *fleet.Resource, merge bool) error {
 	if p.PurgeProtection != nil {
 		r.PurgeProtection = *p.PurgeProtection
 	}
-	if p.PublicAccess != "" {
-		r.PublicAccess = p.PublicAccess
-	}
-	if len(p.NetworkACLs) > 0 && string(p.NetworkACLs) != "null" {
-		r.NetworkACLs = p.NetworkACLs
+	if err := applyNetwork(p.PublicAccess, p.NetworkACLs, r); err != nil {
+		return err
 	}
 	if body.Identity == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 func hsmResource(identity, provisioning, activation string) string {
 	return `{"id":"~/resourceGroups/ContosoResourceGroup/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM","name":"ContosoMHSM","type":"Microsoft.KeyVault/managedHSMs","location":"westus3","sku":{"family":"B","name":"Standard_B1"},"tags":{},` +
 		`"identity":` + identity + `,"systemData":{"createdBy":"{guid}","createdAt":"2026-01-02T03:04:05Z"},"properties":{"tenantId":"^","initialAdminObjectIds":["` + hsmtest.Admin + `"],"hsmUri":"https://contosomhsm.managedhsm.azure.net/","enableSoftDelete":true,"softDeleteRetentionInDays":28,"enablePurgeProtection":false,"statusMessage":"{text}","provisioningState":"` + provisioning +
-		`","publicNetworkAccess":"Enabled","regions":[],"securityDomainProperties":{"activationStatus":"` + activation + `","activationStatusMessage":"{text}"}}}`
+		`","publicNetworkAccess":"Enabled","networkAcls":{"bypass":"AzureServices","defaultAction":"Allow","ipRules":[],"virtualNetworkRules":[],"serviceTags":[]},"regions":[],"securityDomainProperties":{"activationStatus":"` + activation + `","activationStatusMessage":"{text}"}}}`
 }
 
 const noIdentity = `{"type":"None"}`
@@ -79,7 +79,7 @@ func TestUpdateHSM(t *testing.T) {
 			EnablePurgeProtection                bool
 			SoftDeleteRetentionInDays            int
 			HSMURI                               string
-			NetworkACLs                          map[string]string
+			NetworkACLs                          map[string]any
 			InitialAdminObjectIds                []string
 			ProvisioningState, CreateModeMissing string
 		}

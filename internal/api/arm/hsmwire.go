@@ -50,7 +50,7 @@ type hsmProperties struct {
 	StatusMessage     string          `json:"statusMessage"`
 	ProvisioningState string          `json:"provisioningState"`
 	PublicAccess      string          `json:"publicNetworkAccess"`
-	NetworkACLs       json.RawMessage `json:"networkAcls,omitempty"`
+	NetworkACLs       json.RawMessage `json:"networkAcls"`
 	Regions           []any           `json:"regions"`
 	SecurityDomain    securityDomain  `json:"securityDomainProperties"`
 }
@@ -66,7 +66,7 @@ func hsmID(r fleet.Resource) string {
 
 func (q *request) wireHSM(r fleet.Resource) hsmResource {
 	p := hsmProperties{TenantID: r.Tenant, Admins: r.Admins, HSMURI: "https://" + strings.ToLower(r.Name) + "." + q.endpoints().DeviceSuffix + "/", SoftDelete: true,
-		RetentionDays: r.RetentionDays, PurgeProtection: r.PurgeProtection, PublicAccess: r.PublicAccess, NetworkACLs: r.NetworkACLs, Regions: []any{}}
+		RetentionDays: r.RetentionDays, PurgeProtection: r.PurgeProtection, PublicAccess: r.PublicAccess, NetworkACLs: shownACLs(r), Regions: []any{}}
 	q.deviceState(r, &p)
 	tags := r.Tags
 	if tags == nil {

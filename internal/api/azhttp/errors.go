@@ -105,6 +105,8 @@ var table = []row{
 	{fleet.ErrImmutable, 400, "BadRequest", ""},
 	{fleet.ErrPurgeProtected, 403, "Forbidden", ""},
 	{fleet.ErrDeleting, 409, "409", ""},
+	{fleet.ErrFirewall, 403, "Forbidden", "ForbiddenByFirewall"},
+	{fleet.ErrNotPublic, 403, "Forbidden", "ForbiddenByConnection"},
 
 	{backup.ErrNoManifest, 400, "BadRequest", ""},
 	{backup.ErrWrongFolder, 400, "BadRequest", ""},

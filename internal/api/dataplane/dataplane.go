@@ -2,7 +2,7 @@
 // domain, backup and restore, local roles, settings. Its handlers decode, make one call on the device, and
 // encode; what they may reach is the device and nothing below it.
 //
-// Order of every request: host -> HSM, bearer token -> caller, and only then path and body. Azure's
+// Order of every request: host -> HSM, bearer token -> caller, network rules, and only then path and body. Azure's
 // clients send their first request without token and without body and want the challenge back.
 package dataplane
 
@@ -108,6 +108,9 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
 	to, err := h.route(q)
+	if out := res.Admit(who.IP, who.ID); out != nil {
+		return azhttp.Reply{}, q.turnAway(to, out)
+	}
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -122,6 +125,19 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		q.served(to)
 	}
 	return reply, err
+}
+
+// turnAway answers a request that the network rules of the HSM keep out, before its version and body are looked at.
+// One that is an operation gets its audit entry from the device.
+func (q *request) turnAway(to target, why error) error {
+	if to.op == 0 {
+		return why
+	}
+	if v, err := askedVersion(q.URL.RawQuery, to.poll); err == nil {
+		q.who.Version = v.String()
+	}
+	q.who.URI, q.who.Barred = auditedURI(q.Request.Request), why
+	return q.hsm.TurnAway(q.Context(), q.who, to.op)
 }
 
 // served adds the headers of every answer but errors and challenges.

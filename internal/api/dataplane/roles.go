@@ -26,21 +26,22 @@ func roleRoute(q *request) (target, bool) {
 			q.SetParam("id", rest[0])
 			what += " one"
 		}
-		h, ok := roleRoutes[what]
-		return target{handle: h, since: firstVersion, manages: true}, ok
+		to, ok := roleRoutes[what]
+		to.since, to.manages = firstVersion, true
+		return to, ok
 	}
 	return target{}, false
 }
 
-var roleRoutes = map[string]handler{
-	"GET roleassignments":        listAssignments,
-	"GET roleassignments one":    getAssignment,
-	"PUT roleassignments one":    putAssignment,
-	"DELETE roleassignments one": deleteAssignment,
-	"GET roledefinitions":        listDefinitions,
-	"GET roledefinitions one":    getDefinition,
-	"PUT roledefinitions one":    putDefinition,
-	"DELETE roledefinitions one": deleteDefinition,
+var roleRoutes = map[string]target{
+	"GET roleassignments":        {op: hsm.OpRoleAssignmentList, handle: listAssignments},
+	"GET roleassignments one":    {op: hsm.OpRoleAssignmentGet, handle: getAssignment},
+	"PUT roleassignments one":    {op: hsm.OpRoleAssignmentCreate, handle: putAssignment},
+	"DELETE roleassignments one": {op: hsm.OpRoleAssignmentDelete, handle: deleteAssignment},
+	"GET roledefinitions":        {op: hsm.OpRoleDefinitionList, handle: listDefinitions},
+	"GET roledefinitions one":    {op: hsm.OpRoleDefinitionGet, handle: getDefinition},
+	"PUT roledefinitions one":    {op: hsm.OpRoleDefinitionCreate, handle: putDefinition},
+	"DELETE roledefinitions one": {op: hsm.OpRoleDefinitionDelete, handle: deleteDefinition},
 }
 
 type roleAssignment struct {

@@ -102,6 +102,7 @@ func unquery(s string) string {
 
 // target is what a request is routed to.
 type target struct {
+	op      hsm.Operation
 	handle  handler
 	since   apiVersion
 	poll    bool
@@ -114,9 +115,9 @@ func targetOf(r route) target {
 	first, _, _ := strings.Cut(r.pattern, "/")
 	out := target{handle: r.handle, poll: strings.HasSuffix(r.pattern, "/pending"), manages: first != "keys" && first != "deletedkeys" && first != "rng"}
 	want := shapeOf(r.method + " /" + r.pattern)
-	for _, row := range hsm.Table() {
+	for i, row := range hsm.Table() {
 		if shapeOf(row.Route) == want || shapeOf(strings.Replace(row.Route, "/{key-version}", "", 1)) == want {
-			out.since = rank(row.Since)
+			out.op, out.since = hsm.Operation(i+1), rank(row.Since)
 			return out
 		}
 	}
