@@ -205,10 +205,10 @@ func ScopeContains(outer, inner string) bool {
 	return o == "/" || o == i || strings.HasPrefix(i, o+"/")
 }
 
-// May tells whether a principal holds a control-plane action at a scope, such as
-// "Microsoft.KeyVault/managedHSMs/write".
-func (c *Cloud) May(ctx context.Context, principalID, scope, action string) (bool, error) {
-	return c.may(ctx, principalID, scope, func(d RoleDefinition) bool {
+// May tells whether somebody holds a control-plane action at a scope, such as
+// "Microsoft.KeyVault/managedHSMs/write". who are the object ids of the principal and of its groups.
+func (c *Cloud) May(ctx context.Context, who []string, scope, action string) (bool, error) {
+	return c.may(ctx, who, scope, func(d RoleDefinition) bool {
 		return matches(d.Actions, action) && !matches(d.NotActions, action)
 	})
 }
@@ -232,7 +232,7 @@ func (c *Cloud) MayData(ctx context.Context, principalID, account, container str
 	if write {
 		need = []string{blobs + "write", blobs + "add/action"}
 	}
-	return c.may(ctx, principalID, scope, func(d RoleDefinition) bool {
+	return c.may(ctx, []string{principalID}, scope, func(d RoleDefinition) bool {
 		return !slices.ContainsFunc(need, func(n string) bool {
 			return !matches(d.DataActions, n) || matches(d.NotDataActions, n)
 		})
@@ -246,7 +246,7 @@ func (c *Cloud) IsOwner(ctx context.Context, principalID string) (bool, error) {
 		return false, err
 	}
 	for _, s := range subs {
-		ok, err := c.may(ctx, principalID, "/subscriptions/"+s.ID, func(d RoleDefinition) bool { return d.Name == RoleOwner })
+		ok, err := c.may(ctx, []string{principalID}, "/subscriptions/"+s.ID, func(d RoleDefinition) bool { return d.Name == RoleOwner })
 		if ok || err != nil {
 			return ok, err
 		}
@@ -254,13 +254,13 @@ func (c *Cloud) IsOwner(ctx context.Context, principalID string) (bool, error) {
 	return false, nil
 }
 
-func (c *Cloud) may(ctx context.Context, principalID, scope string, grants func(RoleDefinition) bool) (bool, error) {
+func (c *Cloud) may(ctx context.Context, who []string, scope string, grants func(RoleDefinition) bool) (bool, error) {
 	all, err := c.RoleAssignments(ctx)
 	if err != nil {
 		return false, err
 	}
 	for _, a := range all {
-		if !strings.EqualFold(a.PrincipalID, principalID) || !ScopeContains(a.Scope, scope) {
+		if !slices.ContainsFunc(who, func(id string) bool { return strings.EqualFold(a.PrincipalID, id) }) || !ScopeContains(a.Scope, scope) {
 			continue
 		}
 		if d, ok := FindRoleDefinition(a.Role); ok && grants(d) {

@@ -73,10 +73,10 @@ func TestMay(t *testing.T) {
 		if _, _, err := c.CreateRoleAssignment(ctx, RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/s", Role: tt.role, PrincipalID: p}); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := c.May(ctx, p, "/subscriptions/S/resourceGroups/g", tt.action); err != nil || got != tt.want {
+		if got, err := c.May(ctx, []string{p}, "/subscriptions/S/resourceGroups/g", tt.action); err != nil || got != tt.want {
 			t.Errorf("%s %s: got %v, %v", tt.role, tt.action, got, err)
 		}
-		if got, _ := c.May(ctx, p, "/subscriptions/S2", tt.action); got {
+		if got, _ := c.May(ctx, []string{p}, "/subscriptions/S2", tt.action); got {
 			t.Errorf("%s %s: granted outside its scope", tt.role, tt.action)
 		}
 	}

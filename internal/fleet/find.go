@@ -25,6 +25,12 @@ func (f *Fleet) GetDeleted(name string) (Resource, error) {
 	return r, nil
 }
 
+// Taken tells whether the name belongs to an HSM: a live or a deleted one, or one that is just being created.
+func (f *Fleet) Taken(name string) bool {
+	_, err := f.member(name)
+	return err == nil
+}
+
 // List returns the live HSMs, or with deleted the soft-deleted ones, in name order.
 func (f *Fleet) List(deleted bool) []Resource {
 	f.mu.RLock()

@@ -45,10 +45,16 @@ var (
 	ErrBadName = errors.New("the managed HSM name is not valid")
 	// ErrBadResource: a property is missing or outside what is allowed.
 	ErrBadResource = errors.New("the managed HSM resource is not valid")
+	// ErrBadSKU: no such SKU.
+	ErrBadSKU = errors.New("the SKU is not supported")
 	// ErrImmutable: a property that cannot be changed after creation.
 	ErrImmutable = errors.New("the property cannot be changed")
 	// ErrPurgeProtected: purge protection forbids purging before the retention ends.
 	ErrPurgeProtected = errors.New("purge protection is on")
+	// ErrElsewhere: the HSM is in another location.
+	ErrElsewhere = errors.New("the resource already exists in another location")
+	// ErrCreating: an HSM of this name is just being created.
+	ErrCreating = errors.New("a managed HSM of this name is still being created")
 	// ErrDeleting: the HSM is being purged.
 	ErrDeleting = errors.New("the managed HSM is already being deleted")
 )

@@ -61,6 +61,9 @@ func (f *Fleet) reserve(lower string, m *member) error {
 
 // taken says why a name cannot be had.
 func taken(r Resource) error {
+	if r.ID == "" {
+		return fmt.Errorf("%w: wait until it is done, and look at what it has become", ErrCreating)
+	}
 	if r.Deletion != nil {
 		return fmt.Errorf("%w: recover it with az keyvault recover --hsm-name %s, or purge it with az keyvault purge --hsm-name %s", ErrSoftDeleted, r.Name, r.Name)
 	}
@@ -189,6 +192,15 @@ func (r Resource) check() error {
 	case len(r.Admins) == 0:
 		return fmt.Errorf("%w: initialAdminObjectIds must name at least one administrator", ErrBadResource)
 	}
+	if _, _, err := SKU(r.SKUName, r.SKUFamily); err != nil {
+		return err
+	}
+	if err := checkLocation(r.Location); err != nil {
+		return err
+	}
+	if err := checkTags(r.Tags); err != nil {
+		return err
+	}
 	return r.checkNetwork()
 }
 
@@ -220,8 +232,14 @@ func (f *Fleet) Update(ctx context.Context, name string, change func(*Resource) 
 
 func (r Resource) mayBecome(n Resource) error {
 	switch {
-	case n.ID != r.ID || !strings.EqualFold(n.Name, r.Name) || !strings.EqualFold(n.Location, r.Location) || n.Tenant != r.Tenant:
-		return fmt.Errorf("%w: name, location and tenantId are fixed at creation", ErrImmutable)
+	case !strings.EqualFold(n.Location, r.Location):
+		return fmt.Errorf("%w: '%s' is in location '%s' in resource group '%s' and cannot be created in location '%s'; choose another name", ErrElsewhere, r.Name, r.Location, r.ResourceGroup, n.Location)
+	case n.ID != r.ID || !strings.EqualFold(n.Name, r.Name) || n.Tenant != r.Tenant:
+		return fmt.Errorf("%w: name and tenantId are fixed at creation", ErrImmutable)
+	case !strings.EqualFold(n.SKUName, r.SKUName) || !strings.EqualFold(n.SKUFamily, r.SKUFamily):
+		return fmt.Errorf("%w: the SKU is fixed at creation (%s)", ErrImmutable, r.SKUName)
+	case !sameAdmins(n.Admins, r.Admins):
+		return fmt.Errorf("%w: initialAdminObjectIds are those of the creation; who administers the HSM now is decided by role assignments (az keyvault role assignment)", ErrImmutable)
 	case n.RetentionDays != r.RetentionDays:
 		return fmt.Errorf("%w: softDeleteRetentionInDays is fixed at creation (%d)", ErrImmutable, r.RetentionDays)
 	case r.PurgeProtection && !n.PurgeProtection:

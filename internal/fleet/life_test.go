@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,15 @@ func nothingLeft(t *testing.T, s *hsmtest.Site, id string) {
 	}
 }
 
+// tags are n tags, each as long as it may be.
+func tags(n int) map[string]string {
+	out := make(map[string]string, n)
+	for i := range n {
+		out[fmt.Sprintf("%03d%s", i, strings.Repeat("n", 509))] = strings.Repeat("v", 256)
+	}
+	return out
+}
+
 func TestCreateRefuses(t *testing.T) {
 	t.Parallel()
 	s := hsmtest.New(t)
@@ -97,6 +107,16 @@ func TestCreateRefuses(t *testing.T) {
 		"slash":               {func(r *fleet.Resource) { r.Name = "ab/c" }, fleet.ErrBadName},
 		"no location":         {func(r *fleet.Resource) { r.Location = "" }, fleet.ErrBadResource},
 		"no tenant":           {func(r *fleet.Resource) { r.Tenant = "" }, fleet.ErrBadResource},
+		"odd location":        {func(r *fleet.Resource) { r.Location = "west/us" }, fleet.ErrBadResource},
+		"unknown SKU":         {func(r *fleet.Resource) { r.SKUName = "Standard_B2" }, fleet.ErrBadSKU},
+		"another family":      {func(r *fleet.Resource) { r.SKUFamily = "C" }, fleet.ErrBadSKU},
+		"public access":       {func(r *fleet.Resource) { r.PublicAccess = "Sometimes" }, fleet.ErrBadResource},
+		"51 tags":             {func(r *fleet.Resource) { r.Tags = tags(51) }, fleet.ErrBadResource},
+		"nameless tag":        {func(r *fleet.Resource) { r.Tags = map[string]string{"": "x"} }, fleet.ErrBadResource},
+		"long tag":            {func(r *fleet.Resource) { r.Tags = map[string]string{strings.Repeat("n", 513): "x"} }, fleet.ErrBadResource},
+		"long value":          {func(r *fleet.Resource) { r.Tags = map[string]string{"n": strings.Repeat("v", 257)} }, fleet.ErrBadResource},
+		"slash in a tag":      {func(r *fleet.Resource) { r.Tags = map[string]string{"a/b": "x"} }, fleet.ErrBadResource},
+		"tag twice":           {func(r *fleet.Resource) { r.Tags = map[string]string{"Env": "x", "env": "y"} }, fleet.ErrBadResource},
 		"6 days":              {func(r *fleet.Resource) { r.RetentionDays = 6 }, fleet.ErrBadResource},
 		"91 days":             {func(r *fleet.Resource) { r.RetentionDays = 91 }, fleet.ErrBadResource},
 		"no administrator":    {func(r *fleet.Resource) { r.Admins = nil }, fleet.ErrBadResource},
@@ -131,7 +151,7 @@ func TestNamesAreUniqueWhateverTheirCase(t *testing.T) {
 			defer mu.Unlock()
 			if err == nil {
 				made++
-			} else if !errors.Is(err, fleet.ErrNameTaken) {
+			} else if !errors.Is(err, fleet.ErrNameTaken) && !errors.Is(err, fleet.ErrCreating) {
 				t.Errorf("Create: %v", err)
 			}
 		})
@@ -185,11 +205,12 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("after a restart: %+v, %v", r, err)
 	}
 	for name, change := range map[string]func(*fleet.Resource){
-		"name":      func(r *fleet.Resource) { r.Name = "other" },
-		"id":        func(r *fleet.Resource) { r.ID = "other" },
-		"location":  func(r *fleet.Resource) { r.Location = "eastus" },
-		"tenant":    func(r *fleet.Resource) { r.Tenant = "other" },
-		"retention": func(r *fleet.Resource) { r.RetentionDays = 90 },
+		"name":           func(r *fleet.Resource) { r.Name = "other" },
+		"id":             func(r *fleet.Resource) { r.ID = "other" },
+		"tenant":         func(r *fleet.Resource) { r.Tenant = "other" },
+		"SKU":            func(r *fleet.Resource) { r.SKUName = "Custom_B32" },
+		"administrators": func(r *fleet.Resource) { r.Admins = []string{hsmtest.Stranger} },
+		"retention":      func(r *fleet.Resource) { r.RetentionDays = 90 },
 		"no purge protection any more": func(r *fleet.Resource) {
 			r.PurgeProtection = false
 		},
@@ -197,6 +218,9 @@ func TestUpdate(t *testing.T) {
 		if _, err := s.Update(ctx, "contosomhsm", func(r *fleet.Resource) error { change(r); return nil }); !errors.Is(err, fleet.ErrImmutable) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := s.Update(ctx, "contosomhsm", func(r *fleet.Resource) error { r.Location = "eastus"; return nil }); !errors.Is(err, fleet.ErrElsewhere) {
+		t.Errorf("location: %v", err)
 	}
 	stop := errors.New("no")
 	if _, err := s.Update(ctx, "contosomhsm", func(*fleet.Resource) error { return stop }); !errors.Is(err, stop) {

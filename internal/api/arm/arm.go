@@ -2,8 +2,8 @@
 // Resource Manager just what the documented procedures use (subscriptions, resource groups, user-assigned
 // identities, role assignments, storage accounts).
 //
-// Path segments are compared without regard to letter case, doubled slashes are tolerated, every
-// api-version is accepted. Long-running operations are finished when they are answered: a PUT answers 200
+// Path segments are compared without regard to letter case, doubled slashes are tolerated. The api-versions of
+// managed HSMs are those of the published documents; of other providers every one is accepted. Long-running operations are finished when they are answered: a PUT answers 200
 // with provisioningState Succeeded (201 is refused by clients), a purge 202 as its clients demand.
 package arm
 
@@ -56,6 +56,7 @@ type Config struct {
 // Handler is the control plane's http.Handler.
 type Handler struct {
 	cfg    Config
+	table  []route
 	routes *azhttp.Router[route]
 }
 
@@ -80,10 +81,11 @@ func New(cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[route]
-	table := slices.Concat(generalRoutes, hsmRoutes, deletedRoutes)
+	table := slices.Concat(generalRoutes, providerRoutes, resourceRoutes, hsmRoutes, endpointRoutes, deletedRoutes)
 	if !cfg.HSMsOnly {
 		table = slices.Concat(table, identityRoutes, storageRoutes)
 	}
+	h.table = table
 	for _, r := range table {
 		rows = append(rows, azhttp.Route[route]{Method: r.method, Pattern: r.pattern, Handle: r})
 	}
@@ -128,6 +130,9 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, azhttp.NotFound(fmt.Sprintf("This control plane has no operation %s %s.", rq.Method, rq.URL.Path))
 	}
 	r := found.Handle
+	if err := q.checkVersion(); err != nil {
+		return azhttp.Reply{}, err
+	}
 	if r.action != "" {
 		if err := q.permit(r.action, resourceScope(q.Path)); err != nil {
 			return azhttp.Reply{}, err
@@ -138,7 +143,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 
 // permit checks a control-plane permission of the caller.
 func (q *request) permit(action, scope string) error {
-	ok, err := q.h.cfg.Cloud.May(q.Context(), q.who.Principal.ID, scope, action)
+	ok, err := q.h.cfg.Cloud.May(q.Context(), append([]string{q.who.Principal.ID}, q.who.Principal.Groups...), scope, action)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ var deletedRoutes = []route{
 	{"GET", "subscriptions/{sub}/providers/Microsoft.KeyVault/deletedManagedHSMs", "Microsoft.KeyVault/deletedManagedHsms/read", listDeletedHSMs},
 	{"GET", deletedPath, "Microsoft.KeyVault/locations/deletedManagedHsms/read", getDeletedHSM},
 	{"POST", deletedPath + "/purge", "Microsoft.KeyVault/locations/deletedManagedHsms/purge/action", purgeHSM},
-	{"GET", "subscriptions/{sub}/providers/Microsoft.KeyVault/locations/{loc}/managedHsmOperationResults/{op}", "", operationResult},
+	{"GET", "subscriptions/{sub}/providers/Microsoft.KeyVault/locations/{loc}/managedHsmOperationResults/{op}", "Microsoft.KeyVault/locations/managedHsmOperationResults/read", operationResult},
 }
 
 type deletedHSM struct {
@@ -50,13 +50,17 @@ func (q *request) deleted() (fleet.Resource, error) {
 }
 
 func listDeletedHSMs(q *request) (azhttp.Reply, error) {
-	var out []deletedHSM
-	for _, r := range q.h.cfg.Fleet.List(true) {
-		if strings.EqualFold(r.Subscription, q.Param("sub")) {
-			out = append(out, wireDeleted(r))
-		}
+	top, after, err := q.page()
+	if err != nil {
+		return azhttp.Reply{}, err
 	}
-	return values(out), nil
+	page, more := q.h.cfg.Fleet.Page(true, after, top, func(r *fleet.Resource) bool { return strings.EqualFold(r.Subscription, q.Param("sub")) })
+	var out []deletedHSM
+	for _, r := range page {
+		out = append(out, wireDeleted(r))
+		after = strings.ToLower(r.Name)
+	}
+	return paged(q, out, after, more), nil
 }
 
 func getDeletedHSM(q *request) (azhttp.Reply, error) {

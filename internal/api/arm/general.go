@@ -15,13 +15,10 @@ var generalRoutes = []route{
 	{"GET", "subscriptions", "", listSubscriptions},
 	{"GET", "subscriptions/{sub}", "", getSubscription},
 	{"GET", "subscriptions/{sub}/locations", "", listLocations},
-	{"GET", "subscriptions/{sub}/providers", "", listProviders},
-	{"GET", "subscriptions/{sub}/providers/{ns}", "", getProvider},
-	{"POST", "subscriptions/{sub}/providers/{ns}/register", "", getProvider},
 	{"GET", "subscriptions/{sub}/providers/Microsoft.Attestation/locations/{loc}/defaultProvider", "", attestationProvider},
-	{"GET", "subscriptions/{sub}/resources", "Microsoft.Resources/subscriptions/resources/read", listResources},
 	{"GET", "subscriptions/{sub}/resourceGroups", "Microsoft.Resources/subscriptions/resourceGroups/read", listGroups},
 	{"PUT", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/write", putGroup},
+	{"PATCH", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/write", patchGroup},
 	{"GET", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/read", getGroup},
 	{"HEAD", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/read", headGroup},
 	{"DELETE", "subscriptions/{sub}/resourceGroups/{rg}", "Microsoft.Resources/subscriptions/resourceGroups/delete", deleteGroup},
@@ -79,23 +76,6 @@ func listLocations(q *request) (azhttp.Reply, error) {
 	return values(out), nil
 }
 
-func provider(sub, ns string) map[string]any {
-	return map[string]any{"id": "/subscriptions/" + sub + "/providers/" + ns, "namespace": ns, "registrationState": "Registered",
-		"registrationPolicy": "RegistrationRequired", "resourceTypes": []any{}}
-}
-
-func listProviders(q *request) (azhttp.Reply, error) {
-	var out []map[string]any
-	for _, ns := range []string{"Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.Storage", "Microsoft.Authorization", "Microsoft.Resources"} {
-		out = append(out, provider(q.Param("sub"), ns))
-	}
-	return values(out), nil
-}
-
-func getProvider(q *request) (azhttp.Reply, error) {
-	return azhttp.OK(provider(q.Param("sub"), q.Param("ns")))
-}
-
 // attestationProvider names the attestation service of a region, which `az keyvault key create --default-cvm-policy` asks for.
 func attestationProvider(q *request) (azhttp.Reply, error) {
 	uri := q.h.cfg.Endpoints(q.Host).Attestation
@@ -149,10 +129,37 @@ func putGroup(q *request) (azhttp.Reply, error) {
 	return azhttp.Reply{Status: status, Body: wireGroup(g)}, err
 }
 
-func getGroup(q *request) (azhttp.Reply, error) {
-	g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Param("sub"), q.Param("rg"))
+// patchGroup changes a group's tags.
+func patchGroup(q *request) (azhttp.Reply, error) {
+	var body struct {
+		Tags map[string]string `json:"tags"`
+	}
+	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	g, err := q.resourceGroup()
 	if err != nil {
-		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "ResourceGroupNotFound", Message: "Resource group '" + q.Param("rg") + "' could not be found."}
+		return azhttp.Reply{}, err
+	}
+	if body.Tags != nil {
+		g.Tags = body.Tags
+	}
+	g, _, err = q.h.cfg.Cloud.PutResourceGroup(q.Context(), g)
+	return azhttp.Reply{Body: wireGroup(g)}, err
+}
+
+func (q *request) resourceGroup() (cloud.ResourceGroup, error) {
+	g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Param("sub"), q.Param("rg"))
+	if errors.Is(err, cloud.ErrNotFound) {
+		err = &azhttp.Problem{Status: 404, Code: "ResourceGroupNotFound", Message: "Resource group '" + q.Param("rg") + "' could not be found."}
+	}
+	return g, err
+}
+
+func getGroup(q *request) (azhttp.Reply, error) {
+	g, err := q.resourceGroup()
+	if err != nil {
+		return azhttp.Reply{}, err
 	}
 	return azhttp.OK(wireGroup(g))
 }
@@ -184,23 +191,4 @@ func deleteGroup(q *request) (azhttp.Reply, error) {
 		}
 	}
 	return azhttp.Reply{}, q.h.cfg.Cloud.DeleteResourceGroup(context.WithoutCancel(q.Context()), sub, rg)
-}
-
-// listResources answers the generic list, which az uses to look for vaults: there are none here, so that
-// only the types this control plane has are found.
-func listResources(q *request) (azhttp.Reply, error) {
-	filter := strings.ToLower(q.URL.Query().Get("$filter"))
-	var out []map[string]any
-	for _, r := range q.h.cfg.Fleet.List(false) {
-		if strings.EqualFold(r.Subscription, q.Param("sub")) && (filter == "" || strings.Contains(filter, "microsoft.keyvault/managedhsms")) {
-			out = append(out, map[string]any{"id": hsmID(r), "name": r.Name, "type": hsmType, "location": r.Location, "tags": r.Tags})
-		}
-	}
-	accounts, err := q.h.cfg.Cloud.StorageAccounts(q.Context(), q.Param("sub"), "")
-	for _, a := range accounts {
-		if filter == "" || strings.Contains(filter, "microsoft.storage/storageaccounts") {
-			out = append(out, map[string]any{"id": a.ID(), "name": a.Name, "type": "Microsoft.Storage/storageAccounts", "location": a.Location, "tags": a.Tags})
-		}
-	}
-	return values(out), err
 }

@@ -59,7 +59,6 @@ func TestSubscriptions(t *testing.T) {
 	c.same(c.do("GET ~", nil).Want(200), sub)
 	c.do("GET /subscriptions/"+hsmtest.Admin, nil).WantError(404, "ResourceNotFound", "")
 	c.same(c.do("GET /tenants", nil).Want(200), `{"value":[{"defaultDomain":"{text}","displayName":"Redoubt dev cloud","domains":["{text}"],"id":"/tenants/^","tenantCategory":"Home","tenantId":"^","tenantType":"AAD"}]}`)
-	c.same(c.do("GET ~/providers/Microsoft.KeyVault", nil).Want(200), `{"id":"~/providers/Microsoft.KeyVault","namespace":"Microsoft.KeyVault","registrationPolicy":"RegistrationRequired","registrationState":"Registered","resourceTypes":[]}`)
 	c.do("POST ~/providers/Microsoft.KeyVault/register", nil).Want(200)
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/vaults", nil).Want(200), `{"value":[]}`)
 	c.same(c.do("GET ~/providers/Microsoft.Attestation/Locations/westus3/defaultProvider?api-version=2020-10-01", nil).Want(200), `{"id":"~/providers/Microsoft.Attestation/attestationProviders/sharedwestus3","location":"westus3","name":"sharedwestus3","properties":{"attestUri":"https://attest.example","status":"Ready","trustModel":"AAD"},"type":"Microsoft.Attestation/attestationProviders"}`)

@@ -1,11 +1,10 @@
 package arm
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"redoubt/internal/api/azhttp"
@@ -23,8 +22,6 @@ var hsmRoutes = []route{
 	{"GET", "subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.KeyVault/managedHSMs", "Microsoft.KeyVault/managedHSMs/read", listHSMs},
 	{"GET", "subscriptions/{sub}/providers/Microsoft.KeyVault/managedHSMs", "Microsoft.KeyVault/managedHSMs/read", listHSMs},
 	{"POST", "subscriptions/{sub}/providers/Microsoft.KeyVault/checkMhsmNameAvailability", "", checkName},
-	{"GET", hsmPath + "/privateEndpointConnections", "Microsoft.KeyVault/managedHSMs/read", emptyList},
-	{"GET", hsmPath + "/privateLinkResources", "Microsoft.KeyVault/managedHSMs/read", emptyList},
 	{"GET", hsmPath + "/regions", "Microsoft.KeyVault/managedHSMs/read", listRegions},
 	{"GET", "subscriptions/{sub}/providers/Microsoft.KeyVault/vaults", "", emptyList},
 	{"GET", "subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.KeyVault/vaults", "", emptyList},
@@ -33,86 +30,87 @@ var hsmRoutes = []route{
 
 func emptyList(*request) (azhttp.Reply, error) { return values[any](nil), nil }
 
-// flexInt reads a number that clients also send as a string ("28").
-type flexInt int
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (f *flexInt) UnmarshalJSON(b []byte) error {
-	s := strings.Trim(string(b), `"`)
-	if s == "null" {
-		return nil
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return azhttp.Bad("softDeleteRetentionInDays is a number of days.")
-	}
-	*f = flexInt(n)
-	return nil
-}
-
-// hsmBody is what PUT and PATCH take.
-type hsmBody struct {
-	Location string            `json:"location"`
-	Tags     map[string]string `json:"tags"`
-	SKU      *struct {
-		Name   string `json:"name"`
-		Family string `json:"family"`
-	} `json:"sku"`
-	Identity *struct {
-		Type         string                     `json:"type"`
-		UserAssigned map[string]json.RawMessage `json:"userAssignedIdentities"`
-	} `json:"identity"`
-	Properties struct {
-		TenantID        string          `json:"tenantId"`
-		Admins          []string        `json:"initialAdminObjectIds"`
-		RetentionDays   flexInt         `json:"softDeleteRetentionInDays"`
-		PurgeProtection *bool           `json:"enablePurgeProtection"`
-		CreateMode      string          `json:"createMode"`
-		PublicAccess    string          `json:"publicNetworkAccess"`
-		NetworkACLs     json.RawMessage `json:"networkAcls"`
-	} `json:"properties"`
-}
-
 func putHSM(q *request) (azhttp.Reply, error) {
-	var body hsmBody
-	if err := q.Decode(&body); err != nil {
+	body, err := q.readHSM()
+	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	if strings.EqualFold(body.Properties.CreateMode, "recover") {
-		return q.recoverHSM()
+	if body.recovers() {
+		return q.recoverHSM(body)
 	}
+	if err := q.precondition(); err != nil {
+		return azhttp.Reply{}, err
+	}
+	reply, err := q.createOrUpdate(body)
+	if errors.Is(err, fleet.ErrNameTaken) { // perhaps by the same client, a moment ago
+		return q.createOrUpdate(body)
+	}
+	return reply, err
+}
+
+func (q *request) createOrUpdate(body hsmBody) (azhttp.Reply, error) {
 	if old, err := q.h.cfg.Fleet.Get(q.Param("name")); err == nil {
 		if !q.owns(old) {
 			return azhttp.Reply{}, fmt.Errorf("%w: it is in another resource group or subscription; choose another", fleet.ErrNameTaken)
 		}
 		return q.update(body, false)
 	}
-	if _, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Param("sub")); err != nil {
-		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "SubscriptionNotFound", Message: "The subscription '" + q.Param("sub") + "' could not be found."}
-	}
-	r := fleet.Resource{Name: q.Param("name"), Subscription: q.Param("sub"), ResourceGroup: q.Param("rg"), Location: strings.ToLower(strings.ReplaceAll(body.Location, " ", "")),
-		Tenant: strings.ToLower(body.Properties.TenantID), Admins: body.Properties.Admins, RetentionDays: int(body.Properties.RetentionDays), SKUName: "Standard_B1", SKUFamily: "B",
-		PublicAccess: "Enabled", CreatedBy: q.who.Principal.ID}
-	if r.RetentionDays == 0 {
-		r.RetentionDays = 90
-	}
-	if t := q.endpoints().TenantID; r.Tenant != t {
-		return azhttp.Reply{}, fmt.Errorf("%w: tenantId must be %s, the tenant of the subscription", fleet.ErrBadResource, t)
-	}
-	if err := q.apply(body, &r, false); err != nil {
+	r, err := q.newHSM(body)
+	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	r, err := q.h.cfg.Fleet.Create(q.Context(), r)
+	r, err = q.h.cfg.Fleet.Create(q.Context(), r)
 	return q.written(r, err)
+}
+
+// newHSM is the resource that a body asks for. What the fleet checks itself is not checked here.
+func (q *request) newHSM(body hsmBody) (fleet.Resource, error) {
+	sub, err := q.h.cfg.Cloud.Subscription(q.Context(), q.Param("sub"))
+	if err != nil {
+		return fleet.Resource{}, &azhttp.Problem{Status: 404, Code: "SubscriptionNotFound", Message: "The subscription '" + q.Param("sub") + "' could not be found."}
+	}
+	r := fleet.Resource{Name: q.Param("name"), Subscription: sub.ID, ResourceGroup: q.groupName(), Location: fleet.NormalLocation(body.Location),
+		Tenant: strings.ToLower(body.Properties.TenantID), Admins: body.Properties.Admins, RetentionDays: 90, SKUName: "Standard_B1", SKUFamily: "B",
+		PublicAccess: "Enabled", CreatedBy: q.who.Principal.ID}
+	if d := body.Properties.RetentionDays; d != nil {
+		r.RetentionDays = int(*d)
+	}
+	if t := q.endpoints().TenantID; r.Tenant != t {
+		return fleet.Resource{}, fmt.Errorf("%w: tenantId must be %s, the tenant of the subscription", fleet.ErrBadResource, t)
+	}
+	return r, q.apply(body, &r, false)
+}
+
+// groupName is the name of the group in the path, in the letter case in which the group was made.
+func (q *request) groupName() string {
+	if g, err := q.h.cfg.Cloud.ResourceGroup(q.Context(), q.Param("sub"), q.Param("rg")); err == nil {
+		return g.Name
+	}
+	return q.Param("rg")
+}
+
+// precondition honours If-Match and If-None-Match. HSMs have no ETag, so that only * can be met.
+func (q *request) precondition() error {
+	old, err := q.h.cfg.Fleet.Get(q.Param("name"))
+	there := err == nil && q.owns(old)
+	match, none := q.Header.Get("If-Match"), q.Header.Get("If-None-Match")
+	if match != "" && (!there || match != "*") || none == "*" && there {
+		return &azhttp.Problem{Status: http.StatusPreconditionFailed, Code: "PreconditionFailed", Message: fmt.Sprintf(
+			"The condition If-Match or If-None-Match of the request does not hold for '%s'. Managed HSMs have no ETag: use *, or no condition.", q.Param("name"))}
+	}
+	return nil
 }
 
 // recoverHSM brings back a deleted HSM. The permission checked is that at the path, so the deleted HSM must be
 // what the path names.
-func (q *request) recoverHSM() (azhttp.Reply, error) {
+func (q *request) recoverHSM(body hsmBody) (azhttp.Reply, error) {
 	old, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
 	if err != nil || !q.owns(old) {
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound", Message: fmt.Sprintf(
 			"No deleted managed HSM '%s' was in resource group '%s'; az keyvault list-deleted --resource-type hsm shows those there are.", q.Param("name"), q.Param("rg"))}
+	}
+	if l := fleet.NormalLocation(body.Location); l != "" && l != old.Location {
+		return azhttp.Reply{}, fmt.Errorf("%w: the deleted HSM '%s' was in location '%s', not in '%s'", fleet.ErrElsewhere, old.Name, old.Location, l)
 	}
 	r, err := q.h.cfg.Fleet.Recover(q.Context(), old.Name)
 	return q.written(r, err)
@@ -134,8 +132,11 @@ func (q *request) owns(r fleet.Resource) bool {
 }
 
 func patchHSM(q *request) (azhttp.Reply, error) {
-	var body hsmBody
-	if err := q.Decode(&body); err != nil {
+	body, err := q.readHSM()
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	if err := q.precondition(); err != nil {
 		return azhttp.Reply{}, err
 	}
 	if old, err := q.h.cfg.Fleet.Get(q.Param("name")); err != nil || !q.owns(old) {
@@ -148,11 +149,21 @@ func patchHSM(q *request) (azhttp.Reply, error) {
 // or drop them. merge is the way of PATCH, which adds to the identities where PUT replaces them.
 func (q *request) update(body hsmBody, merge bool) (azhttp.Reply, error) {
 	r, err := q.h.cfg.Fleet.Update(q.Context(), q.Param("name"), func(r *fleet.Resource) error {
-		if l := body.Location; l != "" {
-			r.Location = strings.ToLower(strings.ReplaceAll(l, " ", ""))
+		if !q.owns(*r) { // deleted, purged and made again elsewhere since we looked
+			return q.notFound()
 		}
-		if d := int(body.Properties.RetentionDays); d != 0 {
-			r.RetentionDays = d
+		p := body.Properties
+		if l := body.Location; l != "" {
+			r.Location = fleet.NormalLocation(l)
+		}
+		if d := p.RetentionDays; d != nil {
+			r.RetentionDays = int(*d)
+		}
+		if p.TenantID != "" {
+			r.Tenant = strings.ToLower(p.TenantID)
+		}
+		if p.Admins != nil {
+			r.Admins = p.Admins
 		}
 		return q.apply(body, r, merge)
 	})
@@ -160,13 +171,16 @@ func (q *request) update(body hsmBody, merge bool) (azhttp.Reply, error) {
 }
 
 // apply puts the mutable members of body into r.
-func (q *request) apply(body hsmBody, r *fleet.Resource, merge bool) error {
+func (q *request) apply(body hsmBody, r *fleet.Resource, merge bool) (err error) {
 	p := body.Properties
+	if err := body.checkRegions(r.Location); err != nil {
+		return err
+	}
 	if body.Tags != nil {
 		r.Tags = body.Tags
 	}
-	if body.SKU != nil && body.SKU.Name != "" {
-		r.SKUName, r.SKUFamily = body.SKU.Name, body.SKU.Family
+	if r.SKUName, r.SKUFamily, err = body.sku(r.SKUName, r.SKUFamily); err != nil {
+		return err
 	}
 	if p.PurgeProtection != nil {
 		r.PurgeProtection = *p.PurgeProtection
@@ -182,28 +196,6 @@ func (q *request) apply(body hsmBody, r *fleet.Resource, merge bool) error {
 		return err
 	}
 	return q.attach(r, ids)
-}
-
-// identities are the resource ids that the body asks for. In userAssignedIdentities, null takes one away.
-func (b hsmBody) identities(old []string, merge bool) ([]string, error) {
-	var ids []string
-	switch strings.ToLower(b.Identity.Type) {
-	case "none":
-		return nil, nil
-	case "userassigned":
-		if merge {
-			ids = slices.Clone(old)
-		}
-	default:
-		return nil, fmt.Errorf("%w: identity.type is UserAssigned or None, got %q", fleet.ErrBadResource, b.Identity.Type)
-	}
-	for id, v := range b.Identity.UserAssigned {
-		ids = slices.DeleteFunc(ids, func(s string) bool { return strings.EqualFold(s, id) })
-		if string(v) != "null" {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
 }
 
 // attach sets the user-assigned identities, which needs the permission to assign each new one. They are
@@ -248,21 +240,33 @@ func (q *request) notFound() error {
 
 func deleteHSM(q *request) (azhttp.Reply, error) {
 	r, err := q.h.cfg.Fleet.Get(q.Param("name"))
+	if cerr := q.precondition(); cerr != nil {
+		return azhttp.Reply{}, cerr
+	}
 	if err != nil || !q.owns(r) {
 		return azhttp.Reply{Status: http.StatusNoContent}, nil
 	}
-	_, err = q.h.cfg.Fleet.Delete(q.Context(), r.Name)
+	if _, err = q.h.cfg.Fleet.Delete(q.Context(), r.Name); errors.Is(err, fleet.ErrNotFound) { // by somebody else, a moment ago
+		return azhttp.Reply{Status: http.StatusNoContent}, nil
+	}
 	return azhttp.Reply{}, err
 }
 
 func listHSMs(q *request) (azhttp.Reply, error) {
-	var out []hsmResource
-	for _, r := range q.h.cfg.Fleet.List(false) {
-		if strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg"))) {
-			out = append(out, q.wireHSM(r))
-		}
+	top, after, err := q.page()
+	if err != nil {
+		return azhttp.Reply{}, err
 	}
-	return values(out), nil
+	here := func(r *fleet.Resource) bool {
+		return strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg")))
+	}
+	page, more := q.h.cfg.Fleet.Page(false, after, top, here)
+	var out []hsmResource
+	for _, r := range page {
+		out = append(out, q.wireHSM(r))
+		after = strings.ToLower(r.Name)
+	}
+	return paged(q, out, after, more), nil
 }
 
 func listRegions(q *request) (azhttp.Reply, error) {
@@ -273,24 +277,29 @@ func listRegions(q *request) (azhttp.Reply, error) {
 	return values([]map[string]any{{"name": r.Location, "provisioningState": "Succeeded", "isPrimary": true}}), nil
 }
 
+// checkName tells whether a name can be had. Names are those of hosts: they are unique over all subscriptions.
 func checkName(q *request) (azhttp.Reply, error) {
 	var body struct {
-		Name string `json:"name"`
+		Name *string `json:"name"`
 	}
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
-	answer := map[string]any{"nameAvailable": true}
-	if err := fleet.CheckName(body.Name); err != nil {
-		answer = map[string]any{"nameAvailable": false, "reason": "AccountNameInvalid", "message": err.Error()}
-	} else if q.nameTaken(body.Name) {
-		answer = map[string]any{"nameAvailable": false, "reason": "AlreadyExists", "message": "The name '" + body.Name + "' is already in use by a live or deleted managed HSM."}
+	if body.Name == nil {
+		return azhttp.Reply{}, azhttp.Bad("The request body needs the member 'name'.")
 	}
-	return azhttp.OK(answer)
-}
-
-func (q *request) nameTaken(name string) bool {
-	_, live := q.h.cfg.Fleet.Get(name)
-	_, deleted := q.h.cfg.Fleet.GetDeleted(name)
-	return live == nil || deleted == nil
+	no := func(reason, message string) (azhttp.Reply, error) {
+		return azhttp.OK(map[string]any{"nameAvailable": false, "reason": reason, "message": message})
+	}
+	name := *body.Name
+	if err := fleet.CheckName(name); err != nil {
+		return no("AccountNameInvalid", err.Error())
+	}
+	if _, err := q.h.cfg.Fleet.GetDeleted(name); err == nil {
+		return no("AlreadyExists", fmt.Sprintf("The name '%s' is that of a deleted managed HSM. Recover that one, purge it, or choose another name.", name))
+	}
+	if q.h.cfg.Fleet.Taken(name) {
+		return no("AlreadyExists", fmt.Sprintf("The name '%s' is already in use by a managed HSM. Choose another name.", name))
+	}
+	return azhttp.OK(map[string]any{"nameAvailable": true})
 }

@@ -26,7 +26,7 @@ func TestLifeOfAnHSM(t *testing.T) {
 	c.same(c.do("GET "+mine, nil).Want(200), hsmResource(noIdentity, "Succeeded", "NotActivated"))
 	c.same(c.do("GET ~/RESOURCEGROUPS/contosoresourcegroup//providers/microsoft.keyvault/managedhsms/contosomhsm/", nil).Want(200), hsmResource(noIdentity, "Succeeded", "NotActivated"))
 	for _, list := range []string{hsms, "~/providers/Microsoft.KeyVault/managedHSMs"} {
-		c.same(c.do("GET "+list+"?$top=5", nil).Want(200), `{"value":[`+hsmResource(noIdentity, "Succeeded", "NotActivated")+`]}`)
+		c.same(c.do("GET "+list+"?$top=5&"+version, nil).Want(200), `{"value":[`+hsmResource(noIdentity, "Succeeded", "NotActivated")+`]}`)
 	}
 	c.same(c.do("GET ~/resourceGroups/other/providers/Microsoft.KeyVault/managedHSMs", nil).Want(200), `{"value":[]}`)
 	c.same(c.do("GET "+mine+"/regions", nil).Want(200), `{"value":[{"isPrimary":true,"name":"westus3","provisioningState":"Succeeded"}]}`)
@@ -91,7 +91,7 @@ func TestUpdateHSM(t *testing.T) {
 	}
 	c.do("PATCH "+mine, `{"properties":{"enablePurgeProtection":false}}`).WantError(400, "BadRequest", "", "purge protection")
 	c.do("PATCH "+mine, `{"properties":{"softDeleteRetentionInDays":90}}`).WantError(400, "BadRequest", "", "softDeleteRetentionInDays")
-	c.do("PATCH "+mine, `{"location":"eastus"}`).WantError(400, "BadRequest", "", "location")
+	c.do("PATCH "+mine, `{"location":"eastus"}`).WantError(409, "InvalidResourceLocation", "", "westus3", "eastus")
 	c.do("PATCH "+hsms+"/other", `{}`).WantError(404, "ResourceNotFound", "")
 	c.do("DELETE "+mine, nil).Want(200)
 	c.do("POST ~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM/purge", nil).WantError(403, "Forbidden", "", "purge protection")
