@@ -163,7 +163,7 @@ func (c *Cloud) reissue(ctx context.Context, a Account, o Options) error {
 	if err := c.SetPassword(ctx, a.User.ObjectID, cred.Password); err != nil && !isNotFound(err) {
 		return err
 	}
-	if err := c.SetSecret(ctx, a.ServicePrincipal.ObjectID, cred.ClientSecret); err != nil && !isNotFound(err) {
+	if err := c.SetSecret(ctx, a.ServicePrincipal.ObjectID, cred.ClientSecret, false); err != nil && !isNotFound(err) {
 		return err
 	}
 	return nil

@@ -12,6 +12,7 @@
 //	/cloud/mi/{resource id}           managed identities
 //	/cloud/app/{app or client id}     -> object id
 //	/cloud/oid/{object id}            -> what kind of principal, and its record
+//	/cloud/fi/{hash of the URL}       external issuers of federated tokens, with their keys
 //	/cloud/rg/{subscription}/{name}   resource groups
 //	/cloud/sa/{name}                  storage accounts
 //	/cloud/ra/{assignment id}         role assignments
@@ -47,6 +48,8 @@ var (
 	// ErrBadCredentials: unknown user or application, or the wrong secret. Which of these is not told
 	// by CheckPassword.
 	ErrBadCredentials = errors.New("wrong name or secret")
+	// ErrDisabled: the secret is right, but its owner has been disabled.
+	ErrDisabled = errors.New("the principal is disabled")
 	// ErrBusy: others kept changing the same record; try again.
 	ErrBusy = errors.New("record keeps changing, try again")
 )

@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"redoubt/internal/store"
@@ -28,15 +27,18 @@ type User struct {
 	ObjectID    string `json:"objectId"`
 	UPN         string `json:"upn"`
 	DisplayName string `json:"displayName"`
-	// Stamp changes with the password, so that what was issued under the old one can be refused.
+	Disabled    bool   `json:"disabled,omitempty"`
+	// Stamp changes with the password and when the person is disabled, so that what was issued before can be
+	// refused.
 	Stamp string `json:"stamp"`
 }
 
-// ServicePrincipal is a program that signs in with a secret.
+// ServicePrincipal is a program that signs in with a secret, a certificate or a federated token.
 type ServicePrincipal struct {
 	ObjectID    string `json:"objectId"`
 	AppID       string `json:"appId"`
 	DisplayName string `json:"displayName"`
+	Disabled    bool   `json:"disabled,omitempty"`
 }
 
 // ManagedIdentity is a user-assigned managed identity, an ARM resource and a principal at once.
@@ -60,7 +62,9 @@ type userRecord struct {
 
 type spRecord struct {
 	ServicePrincipal
-	SecretHashes []string `json:"secretHashes"`
+	SecretHashes []string      `json:"secretHashes"` // the latest last
+	Certificates []Certificate `json:"certificates,omitempty"`
+	Federated    []Federated   `json:"federated,omitempty"`
 }
 
 // Kind is what a principal is.
@@ -81,12 +85,14 @@ type Principal struct {
 	UPN         string // people only
 	AppID       string // service principals and managed identities only
 	ResourceID  string // managed identities only
+	Disabled    bool
 }
 
 // pointer is the record under /cloud/oid/.
 type pointer struct {
-	Kind Kind   `json:"kind"`
-	Key  string `json:"key"` // the principal's record
+	Kind     Kind   `json:"kind"`
+	Key      string `json:"key"` // the principal's record
+	Disabled bool   `json:"disabled,omitempty"`
 }
 
 // Tenant returns the tenant, or ErrNotFound before Bootstrap.
@@ -177,9 +183,13 @@ func (c *Cloud) SetPassword(ctx context.Context, idOrUPN, password string) error
 	})
 }
 
-// CheckPassword returns the person, or ErrBadCredentials.
+// CheckPassword returns the person, or ErrBadCredentials. An unknown name takes as long as a wrong password.
+// ErrDisabled is told only to whoever knows the password.
 func (c *Cloud) CheckPassword(ctx context.Context, upn, password string) (User, error) {
 	r, _, err := c.user(ctx, upn)
+	if err == nil && !strings.Contains(upn, "@") { // an object id: nobody signs in with that
+		err = ErrNotFound
+	}
 	switch {
 	case isNotFound(err):
 		c.secrets.waste(password)
@@ -188,92 +198,8 @@ func (c *Cloud) CheckPassword(ctx context.Context, upn, password string) (User, 
 		return User{}, err
 	case !c.secrets.check(r.PasswordHash, password):
 		return User{}, ErrBadCredentials
+	case r.Disabled:
+		return User{}, ErrDisabled
 	}
 	return r.User, nil
-}
-
-// AddServicePrincipal creates a service principal with a secret. Empty ids are filled in.
-func (c *Cloud) AddServicePrincipal(ctx context.Context, sp ServicePrincipal, secret string) (ServicePrincipal, error) {
-	ifs, then, sp, err := c.newServicePrincipal(sp, secret)
-	if err != nil {
-		return ServicePrincipal{}, err
-	}
-	return sp, c.create(ctx, ifs, then)
-}
-
-func (c *Cloud) newServicePrincipal(sp ServicePrincipal, secret string) ([]store.Cond, []store.Op, ServicePrincipal, error) {
-	if secret == "" {
-		return nil, nil, sp, fmt.Errorf("%w: empty secret", ErrInvalid)
-	}
-	if sp.ObjectID == "" {
-		sp.ObjectID = NewGUID()
-	}
-	if sp.AppID == "" {
-		sp.AppID = NewGUID()
-	}
-	sp.ObjectID, sp.AppID = fold(sp.ObjectID), fold(sp.AppID)
-	key, app, oid := "sp/"+sp.ObjectID, "app/"+sp.AppID, "oid/"+sp.ObjectID
-	return []store.Cond{absent(key), absent(app), absent(oid)},
-		[]store.Op{
-			put(key, spRecord{ServicePrincipal: sp, SecretHashes: []string{c.secrets.hash(secret)}}),
-			put(app, sp.ObjectID),
-			put(oid, pointer{Kind: KindServicePrincipal, Key: key}),
-		}, sp, nil
-}
-
-// ServicePrincipal returns one by object id or application id.
-func (c *Cloud) ServicePrincipal(ctx context.Context, id string) (ServicePrincipal, error) {
-	r, _, err := c.servicePrincipal(ctx, id)
-	return r.ServicePrincipal, err
-}
-
-func (c *Cloud) servicePrincipal(ctx context.Context, id string) (spRecord, store.Rev, error) {
-	if !keySafe(id) {
-		return spRecord{}, 0, ErrNotFound
-	}
-	r, rev, err := load[spRecord](ctx, c, "sp/"+fold(id))
-	if !isNotFound(err) {
-		return r, rev, err
-	}
-	oid, _, err := load[string](ctx, c, "app/"+fold(id))
-	if err != nil {
-		return spRecord{}, 0, err
-	}
-	return load[spRecord](ctx, c, "sp/"+oid)
-}
-
-// ServicePrincipals returns all of them, without managed identities.
-func (c *Cloud) ServicePrincipals(ctx context.Context) ([]ServicePrincipal, error) {
-	return loadAll[ServicePrincipal](ctx, c, "sp/")
-}
-
-// SetSecret replaces all secrets of a service principal.
-func (c *Cloud) SetSecret(ctx context.Context, id, secret string) error {
-	if secret == "" {
-		return fmt.Errorf("%w: empty secret", ErrInvalid)
-	}
-	hash := c.secrets.hash(secret)
-	return c.update(ctx, func() ([]store.Cond, []store.Op, error) {
-		r, rev, err := c.servicePrincipal(ctx, id)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.SecretHashes = []string{hash}
-		key := "sp/" + r.ObjectID
-		return []store.Cond{unchanged(key, rev)}, []store.Op{put(key, r)}, nil
-	})
-}
-
-// CheckSecret returns the service principal with this application id: ErrNotFound when there is none,
-// ErrBadCredentials when the secret is wrong.
-func (c *Cloud) CheckSecret(ctx context.Context, appID, secret string) (ServicePrincipal, error) {
-	r, _, err := c.servicePrincipal(ctx, appID)
-	if err != nil {
-		return ServicePrincipal{}, err
-	}
-	ok := slices.ContainsFunc(r.SecretHashes, func(h string) bool { return c.secrets.check(h, secret) })
-	if !ok || r.AppID != fold(appID) {
-		return ServicePrincipal{}, ErrBadCredentials
-	}
-	return r.ServicePrincipal, nil
 }

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,20 +48,61 @@ func (c *Cloud) Principal(ctx context.Context, objectID string) (Principal, erro
 	return Principal{}, fmt.Errorf("read dev cloud: principal %q is of unknown kind %q", objectID, p.Kind)
 }
 
-// Known tells whether there is a principal with that object id. It reads one record and decodes nothing: every
-// request of every edge asks it. An error means that nobody can tell.
-func (c *Cloud) Known(ctx context.Context, objectID string) (bool, error) {
+// disabledMark is in the pointer of a principal that is disabled, and in no other: inside a JSON string its quotes
+// would be escaped.
+var disabledMark = []byte(`"disabled":true`)
+
+// Active tells whether there is a principal with that object id, and it is not disabled. It reads one record and
+// decodes nothing: every request of every edge asks it. An error means that nobody can tell.
+func (c *Cloud) Active(ctx context.Context, objectID string) (bool, error) {
 	if !keySafe(objectID) {
 		return false, nil
 	}
-	_, _, err := c.s.Get(ctx, root+"oid/"+fold(objectID))
+	kv, _, err := c.s.Get(ctx, root+"oid/"+fold(objectID))
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read dev cloud: %w", err)
 	}
-	return true, nil
+	return !bytes.Contains(kv.Val, disabledMark), nil
+}
+
+// SetDisabled disables a person or a service principal, or enables it again. Who is disabled cannot sign in, and
+// every token is refused at once. What a person could sign in anew with (refresh tokens) is worth nothing any
+// more, also after enabling.
+func (c *Cloud) SetDisabled(ctx context.Context, objectID string, disabled bool) error {
+	if !keySafe(objectID) {
+		return ErrNotFound
+	}
+	oid := "oid/" + fold(objectID)
+	return c.update(ctx, func() ([]store.Cond, []store.Op, error) {
+		p, prev, err := load[pointer](ctx, c, oid)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.Disabled = disabled
+		var record any
+		var rev store.Rev
+		switch p.Kind {
+		case KindUser:
+			var r userRecord
+			if r, rev, err = load[userRecord](ctx, c, p.Key); disabled && !r.Disabled {
+				r.Stamp = NewGUID()
+			}
+			r.Disabled, record = disabled, &r
+		case KindServicePrincipal:
+			var r spRecord
+			r, rev, err = load[spRecord](ctx, c, p.Key)
+			r.Disabled, record = disabled, &r
+		default:
+			err = fmt.Errorf("%w: a managed identity is deleted, not disabled", ErrInvalid)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return []store.Cond{unchanged(oid, prev), unchanged(p.Key, rev)}, []store.Op{put(oid, p), put(p.Key, record)}, nil
+	})
 }
 
 // Principals returns everybody: people, service principals, managed identities.
@@ -114,11 +156,11 @@ func (c *Cloud) DeletePrincipal(ctx context.Context, objectID string) error {
 }
 
 func (u User) principal() Principal {
-	return Principal{Kind: KindUser, ObjectID: u.ObjectID, DisplayName: u.DisplayName, UPN: u.UPN}
+	return Principal{Kind: KindUser, ObjectID: u.ObjectID, DisplayName: u.DisplayName, UPN: u.UPN, Disabled: u.Disabled}
 }
 
 func (sp ServicePrincipal) principal() Principal {
-	return Principal{Kind: KindServicePrincipal, ObjectID: sp.ObjectID, DisplayName: sp.DisplayName, AppID: sp.AppID}
+	return Principal{Kind: KindServicePrincipal, ObjectID: sp.ObjectID, DisplayName: sp.DisplayName, AppID: sp.AppID, Disabled: sp.Disabled}
 }
 
 func (m ManagedIdentity) principal() Principal {

@@ -33,6 +33,8 @@ type hasher struct {
 	key  [32]byte
 	slot chan struct{}
 
+	testOnlyDerived func() // called for every hash that is computed
+
 	mu       sync.Mutex
 	verified map[[sha256.Size]byte]struct{} // guarded by mu
 }
@@ -55,6 +57,9 @@ func (h *hasher) hash(secret string) string {
 func (h *hasher) derive(secret string, p phc, n uint32) []byte {
 	h.slot <- struct{}{}
 	defer func() { <-h.slot }()
+	if h.testOnlyDerived != nil {
+		h.testOnlyDerived()
+	}
 	return argon2.IDKey([]byte(secret), p.salt, p.time, p.memory, p.threads, n)
 }
 

@@ -295,8 +295,8 @@ func (d *Dev) storageAudiences() []string {
 func (d *Dev) verifier(audiences []string) (*authn.Verifier, error) {
 	return authn.New(authn.Config{Issuers: []authn.Issuer{d.issuer.Trusted()}, Audiences: audiences, Tenant: d.account.Tenant.ID, Clock: time.Now,
 		Revoked: func(p rbac.Principal) bool {
-			known, err := d.cloud.Known(context.Background(), p.ID) // a look-up in the embedded store
-			return !known || err != nil                             // gone, or nobody can tell
+			active, err := d.cloud.Active(context.Background(), p.ID) // a look-up in the embedded store
+			return !active || err != nil                              // gone, disabled, or nobody can tell
 		}})
 }
 

@@ -45,8 +45,18 @@ func errUserChanged() *oauthError {
 	return refuse(http.StatusBadRequest, "invalid_grant", 50173, "The user was removed or the password was changed; sign in again.")
 }
 
-func errLocked() *oauthError {
-	return refuse(http.StatusBadRequest, "invalid_grant", 50053, "Too many failed sign-ins with this name; wait a minute and try again.")
+func errUserDisabled() *oauthError {
+	return refuse(http.StatusBadRequest, "invalid_grant", 50057, "The user account is disabled; 'redoubtd identity user enable' enables it.")
+}
+
+func errAppDisabled(app string) *oauthError {
+	return refuse(http.StatusBadRequest, "unauthorized_client", 7000112, "Application '%s' is disabled; 'redoubtd identity app enable' enables it.", app)
+}
+
+func errLocked(left time.Duration) *oauthError {
+	return refuse(http.StatusBadRequest, "invalid_grant", 50053,
+		"The account is locked, you've tried to sign in too many times with an incorrect user ID or password. Wait %s and try again.",
+		max(left.Round(time.Second), time.Second))
 }
 
 func errResource(resource string) *oauthError {

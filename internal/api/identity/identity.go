@@ -3,9 +3,9 @@
 // mints the tokens that package authn verifies. It exists for redoubtd dev only; redoubtd serve trusts
 // external issuers instead and never links a running issuer.
 //
-// Sign-in kinds: user and password, service principal with secret, device code, browser (authorization code
-// with PKCE), refresh token, and managed identity through the App Service variables. Certificates and
-// federated assertions are refused with a clear error.
+// Sign-in kinds: user and password, service principal with secret, certificate or the token of another issuer
+// (workload identity), device code, browser (authorization code with PKCE), refresh token, and managed identity
+// through the App Service variables or as a virtual machine has it (IMDS).
 //
 // Access tokens have the shape of Entra's v1 tokens (issuer https://sts.windows.net/{tenant}/), are signed
 // with RS256 and made only for the configured resources. Refresh tokens are signed by the same key, name a

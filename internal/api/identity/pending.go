@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxPending bounds sign-ins under way and throttled names.
+// maxPending bounds sign-ins under way and names with failures.
 const maxPending = 1000
 
 // pending keeps half-finished sign-ins in memory: bounded, each for a limited time.
@@ -67,81 +67,4 @@ func (p *pending[T]) with(id string, f func(*T) (drop bool)) bool {
 func (p *pending[T]) take(id string) (v T, ok bool) {
 	ok = p.with(id, func(t *T) bool { v = *t; return true })
 	return v, ok
-}
-
-// Failures allowed per name and window before its sign-ins are refused unseen.
-const (
-	maxFailures   = 10
-	failureWindow = time.Minute
-)
-
-// throttle slows down guessing: after maxFailures within failureWindow a name is refused, right secret or
-// not, until the window has passed. It knows at most maxPending names and forgets the stale ones first.
-type throttle struct {
-	now func() time.Time
-
-	mu    sync.Mutex
-	names map[string]*failures // guarded by mu
-}
-
-type failures struct {
-	count int
-	since time.Time
-}
-
-func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, names: make(map[string]*failures)}
-}
-
-// blocked tells whether a name must wait.
-func (t *throttle) blocked(name string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	f, ok := t.names[name]
-	if !ok {
-		return false
-	}
-	if t.now().Sub(f.since) >= failureWindow {
-		delete(t.names, name)
-		return false
-	}
-	return f.count >= maxFailures
-}
-
-// failed counts one wrong secret.
-func (t *throttle) failed(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	f, ok := t.names[name]
-	if ok && now.Sub(f.since) < failureWindow {
-		f.count++
-		return
-	}
-	if len(t.names) >= maxPending {
-		t.makeRoom(now)
-	}
-	t.names[name] = &failures{count: 1, since: now}
-}
-
-// makeRoom drops stale names, or the least failed one. The caller holds mu.
-func (t *throttle) makeRoom(now time.Time) {
-	least, count := "", maxFailures+1
-	for n, f := range t.names {
-		if now.Sub(f.since) >= failureWindow {
-			delete(t.names, n)
-		} else if f.count < count {
-			least, count = n, f.count
-		}
-	}
-	if len(t.names) >= maxPending {
-		delete(t.names, least)
-	}
-}
-
-// succeeded forgets a name's failures.
-func (t *throttle) succeeded(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.names, name)
 }

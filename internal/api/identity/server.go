@@ -23,6 +23,8 @@ type Directory interface {
 	User(ctx context.Context, idOrUPN string) (cloud.User, error)
 	CheckPassword(ctx context.Context, upn, password string) (cloud.User, error)
 	CheckSecret(ctx context.Context, appID, secret string) (cloud.ServicePrincipal, error)
+	Application(ctx context.Context, id string) (cloud.Application, error)
+	Issuer(ctx context.Context, url string) (cloud.ExternalIssuer, error)
 	ManagedIdentities(ctx context.Context, scope string) ([]cloud.ManagedIdentity, error)
 }
 
@@ -47,7 +49,9 @@ type Server struct {
 	bases     []string
 	graph     string
 	log       *slog.Logger
-	throttle  *throttle
+	lockout   *lockout
+	replays   *replays
+	local     localIssuers
 	devices   *pending[device]
 	userCodes *pending[string] // user code -> device code
 	codes     *pending[authCode]
@@ -68,7 +72,8 @@ func NewServer(cfg Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.throttle = newThrottle(s.issuer.now)
+	s.lockout = newLockout(s.issuer.now)
+	s.replays = newReplays(s.issuer.now)
 	s.devices = newPending[device](s.issuer.now, 15*time.Minute)
 	s.userCodes = newPending[string](s.issuer.now, 15*time.Minute)
 	s.codes = newPending[authCode](s.issuer.now, 5*time.Minute)
@@ -218,7 +223,7 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r request) {
 		EndSession: a + v2 + "logout", JWKS: keys,
 		ResponseTypes: []string{"code"}, ResponseModes: []string{"query", "form_post"}, SubjectTypes: []string{"public"},
 		SigningAlgs: []string{"RS256"}, Scopes: []string{"openid", "profile", "email", "offline_access"},
-		AuthMethods: []string{"client_secret_post", "client_secret_basic"}, ChallengeMethod: []string{"S256"},
+		AuthMethods: []string{"client_secret_post", "private_key_jwt", "client_secret_basic"}, ChallengeMethod: []string{"S256"},
 		Claims: []string{"aud", "exp", "iat", "iss", "name", "oid", "preferred_username", "sub", "tid", "upn"},
 	})
 }

@@ -163,36 +163,57 @@ func (s *Server) readScopes(t *tokenRequest, fallback string) error {
 }
 
 func (s *Server) clientCredentials(t *tokenRequest) (tokenResponse, error) {
-	if t.form.Has("client_assertion") || t.form.Has("client_assertion_type") {
-		return tokenResponse{}, refuse(http.StatusUnauthorized, "invalid_client", 7000218,
-			"Sign-in with a certificate or a federated assertion is not supported yet; use a client secret.")
-	}
-	if t.secret == "" {
+	check, how := s.checkSecret, "1" // "appidacr" of Entra's tokens: 1 is a secret, 2 an assertion
+	switch {
+	case t.form.Has("client_assertion") || t.form.Has("client_assertion_type"):
+		check, how = s.checkAssertion, "2"
+	case t.secret == "":
 		return tokenResponse{}, refuse(http.StatusUnauthorized, "invalid_client", 7000216,
-			"The request must contain 'client_secret' for the grant 'client_credentials'.")
+			"The request must contain 'client_assertion' or 'client_secret' for the grant 'client_credentials'.")
 	}
 	if err := s.readScopes(t, ""); err != nil {
 		return tokenResponse{}, err
 	}
-	name := "app:" + t.client
-	if s.throttle.blocked(name) {
-		return tokenResponse{}, errLocked()
+	sp, err := check(t)
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	p := rbac.Principal{ID: sp.ObjectID, Tenant: s.issuer.tenant, AppID: sp.AppID}
+	return s.mint(t, p, map[string]any{"app_displayname": sp.DisplayName, "appidacr": how})
+}
+
+// checkSecret checks an application's secret, slowing down guesses. Signing in with a certificate or a federated
+// token goes on while the name is locked: nobody guesses those.
+func (s *Server) checkSecret(t *tokenRequest) (cloud.ServicePrincipal, error) {
+	name := lockedApp(t.client)
+	if left := s.lockout.left(name); left > 0 {
+		return cloud.ServicePrincipal{}, errLocked(left)
 	}
 	sp, err := s.dir.CheckSecret(t.Context(), t.client, t.secret)
+	var refused *oauthError
 	switch {
 	case errors.Is(err, cloud.ErrNotFound):
-		s.throttle.failed(name)
-		return tokenResponse{}, errUnknownApp(clip(t.client), s.issuer.tenant)
+		refused = errUnknownApp(clip(t.client), s.issuer.tenant)
 	case errors.Is(err, cloud.ErrBadCredentials):
-		s.throttle.failed(name)
-		return tokenResponse{}, errBadSecret(clip(t.client))
+		refused = errBadSecret(clip(t.client))
+	case errors.Is(err, cloud.ErrDisabled):
+		refused, err = errAppDisabled(clip(t.client)), nil // whoever asks knows the secret
 	case err != nil:
-		return tokenResponse{}, fmt.Errorf("check client secret: %w", err)
+		return sp, fmt.Errorf("check client secret: %w", err)
 	}
-	s.throttle.succeeded(name)
-	p := rbac.Principal{ID: sp.ObjectID, Tenant: s.issuer.tenant, AppID: sp.AppID}
-	return s.mint(t, p, map[string]any{"app_displayname": sp.DisplayName, "appidacr": "1"})
+	if left := s.lockout.settle(name, err == nil); left > 0 {
+		return cloud.ServicePrincipal{}, errLocked(left)
+	}
+	if refused != nil {
+		return cloud.ServicePrincipal{}, refused
+	}
+	return sp, nil
 }
+
+// lockedApp and lockedUser are the names under which wrong secrets are counted.
+func lockedApp(client string) string { return "app:" + clip(strings.ToLower(client)) }
+
+func lockedUser(upn string) string { return "user:" + clip(strings.ToLower(upn)) }
 
 func (s *Server) mint(t *tokenRequest, p rbac.Principal, extra map[string]any) (tokenResponse, error) {
 	token, expires, err := s.issuer.Mint(t.Context(), p, t.scopes.resource, extra)
@@ -206,19 +227,24 @@ func (s *Server) mint(t *tokenRequest, p rbac.Principal, extra map[string]any) (
 
 // signIn checks a person's name and password, slowing down guesses.
 func (s *Server) signIn(ctx context.Context, upn, password string) (cloud.User, error) {
-	name := "user:" + clip(strings.ToLower(upn))
-	if s.throttle.blocked(name) {
-		return cloud.User{}, errLocked()
+	name := lockedUser(upn)
+	if left := s.lockout.left(name); left > 0 {
+		return cloud.User{}, errLocked(left)
 	}
 	u, err := s.dir.CheckPassword(ctx, upn, password)
-	if errors.Is(err, cloud.ErrBadCredentials) {
-		s.throttle.failed(name)
-		return cloud.User{}, errBadPassword()
-	}
-	if err != nil {
+	disabled := errors.Is(err, cloud.ErrDisabled) // whoever asks knows the password
+	if err != nil && !disabled && !errors.Is(err, cloud.ErrBadCredentials) {
 		return cloud.User{}, fmt.Errorf("check password: %w", err)
 	}
-	s.throttle.succeeded(name)
+	if left := s.lockout.settle(name, err == nil || disabled); left > 0 {
+		return cloud.User{}, errLocked(left)
+	}
+	switch {
+	case disabled:
+		return cloud.User{}, errUserDisabled()
+	case err != nil:
+		return cloud.User{}, errBadPassword()
+	}
 	return u, nil
 }
 
@@ -259,7 +285,7 @@ func (s *Server) refresh(t *tokenRequest) (tokenResponse, error) {
 	return s.userTokens(t, u, "")
 }
 
-// user finds a person who signed in earlier and may have been removed since.
+// user finds a person who signed in earlier and may have been removed or disabled since.
 func (s *Server) user(ctx context.Context, objectID string) (cloud.User, error) {
 	u, err := s.dir.User(ctx, objectID)
 	if errors.Is(err, cloud.ErrNotFound) {
@@ -267,6 +293,9 @@ func (s *Server) user(ctx context.Context, objectID string) (cloud.User, error) 
 	}
 	if err != nil {
 		return u, fmt.Errorf("find user: %w", err)
+	}
+	if u.Disabled {
+		return u, errUserDisabled()
 	}
 	return u, nil
 }
