@@ -144,8 +144,16 @@ func (v *view) keepMaterial(logical string, k material.Key) {
 // scan calls each for every record under a logical prefix, in name order.
 // each returns false to stop.
 func (v *view) scan(ctx context.Context, prefix string, each func(logical string, kv store.KV) (bool, error)) error {
+	return v.scanAfter(ctx, prefix, "", each)
+}
+
+// scanAfter is scan for the records whose names follow prefix+after.
+func (v *view) scanAfter(ctx context.Context, prefix, after string, each func(logical string, kv store.KV) (bool, error)) error {
 	gen := v.h.generationPrefix(v.dev.Generation)
 	q := store.Query{Prefix: gen + prefix, Limit: 200}
+	if after != "" {
+		q.After = q.Prefix + after
+	}
 	for {
 		page, err := v.h.store.Range(ctx, q)
 		if err != nil {

@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"redoubt/internal/rbac"
@@ -173,6 +172,8 @@ func (v *view) checkNotLastAdministrator(ctx context.Context, a rbac.Assignment)
 type AssignmentFilter struct {
 	AtScope   bool   // atScope(): those that hold at the scope: made there or above
 	Principal string // principalId eq: those of one principal, made at the scope, above or below
+	After     string // id of the last one that was shown before: the list goes on behind it
+	Max       int    // how many to show at most; 0 for all
 }
 
 // ListAssignments shows assignments in id order. Without a principal they are those made at scope or
@@ -185,10 +186,20 @@ func (h *HSM) ListAssignments(ctx context.Context, who Caller, scope rbac.Scope,
 		return nil, err
 	}
 	defer c.end(&err)
+	if f.After != "" {
+		if f.After, err = rbac.ParseGUID(f.After); err != nil {
+			return nil, badContinuation(err)
+		}
+	}
 	err = c.readSet(ctx, func() error {
-		all, err := c.v.assignments(ctx)
-		out = slices.DeleteFunc(all, func(a rbac.Assignment) bool { return !f.shows(a, scope) })
-		return err
+		out = nil
+		return c.v.scanAfter(ctx, "ra/", f.After, func(logical string, kv store.KV) (bool, error) {
+			a, _, err := open[rbac.Assignment](&c.v, logical, kv)
+			if err == nil && f.shows(a, scope) {
+				out = append(out, a)
+			}
+			return f.Max == 0 || len(out) < f.Max, err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -287,8 +298,10 @@ func checkDefinition(scope rbac.Scope, d rbac.Definition) (rbac.Definition, erro
 	if err := refuseBuiltIn(d.ID); err != nil {
 		return d, err
 	}
-	if _, err := d.Grants(); err != nil {
-		return d, err
+	for _, list := range []*[]string{&d.DataActions, &d.NotDataActions} {
+		if *list, err = rbac.Canonical(*list); err != nil {
+			return d, err
+		}
 	}
 	if d.Name == "" {
 		d.Name = id

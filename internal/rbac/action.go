@@ -1,6 +1,10 @@
 package rbac
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+)
 
 // Action is one data action, numbered so that a set of them is a word. The zero value is invalid.
 type Action uint8
@@ -73,14 +77,25 @@ func (a Action) String() string {
 	return prefix + actionNames[a]
 }
 
-// ParseAction is the inverse of String.
-func ParseAction(s string) (Action, error) {
+// actionsByName finds an action by its wire name in lower case.
+var actionsByName = func() map[string]Action {
+	m := make(map[string]Action, actionEnd)
 	for a := Action(1); a < actionEnd; a++ {
-		if a.String() == s {
-			return a, nil
-		}
+		m[strings.ToLower(a.String())] = a
 	}
-	return 0, fmt.Errorf("%w: unknown data action %q", ErrBadDefinition, s)
+	return m
+}()
+
+// ParseAction is the inverse of String. Letter case is of no account: the service's own pages write managedHsm and
+// managedHSM.
+func ParseAction(s string) (Action, error) {
+	if a, ok := actionsByName[strings.ToLower(s)]; ok {
+		return a, nil
+	}
+	if strings.Contains(s, "*") {
+		return 0, fmt.Errorf("%w: data action %.100q; there are no wildcards, name each data action", ErrBadDefinition, s)
+	}
+	return 0, fmt.Errorf("%w: unknown data action %.100q; the built-in roles show which there are", ErrBadDefinition, s)
 }
 
 // Set is a set of actions.
@@ -97,6 +112,8 @@ func SetOf(as ...Action) Set {
 
 // Has tells whether a is in s.
 func (s Set) Has(a Action) bool { return s&(1<<a) != 0 }
+
+func (s Set) size() int { return bits.OnesCount64(uint64(s)) }
 
 // Names lists the wire names in s, in numeric order.
 func (s Set) Names() []string {

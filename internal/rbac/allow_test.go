@@ -75,7 +75,8 @@ func naive(as []Assignment, custom []Definition, p Principal, a Action, at Scope
 			continue
 		}
 		for _, d := range append(BuiltIns(), custom...) {
-			if d.ID == x.Definition && slices.Contains(d.DataActions, a.String()) && !slices.Contains(d.NotDataActions, a.String()) {
+			named := func(n string) bool { return strings.EqualFold(n, a.String()) }
+			if d.ID == x.Definition && slices.ContainsFunc(d.DataActions, named) && !slices.ContainsFunc(d.NotDataActions, named) {
 				return true
 			}
 		}
@@ -89,7 +90,11 @@ func TestAllowAgainstNaiveEvaluator(t *testing.T) {
 	scopes := []Scope{"/", "/keys", "/keys/a", "/keys/A", "/keys/ab", "/keys/b"}
 	actions := rapid.Custom(func(t *rapid.T) Action { return Action(rapid.IntRange(1, int(actionEnd)-1).Draw(t, "action")) })
 	names := rapid.Custom(func(t *rapid.T) []string {
-		return SetOf(rapid.SliceOfN(actions, 0, 12).Draw(t, "actions")...).Names()
+		var out []string // in any letter case, and the same one several times
+		for _, a := range rapid.SliceOfN(actions, 0, 12).Draw(t, "actions") {
+			out = append(out, []func(string) string{strings.ToLower, strings.ToUpper, strings.Clone}[rapid.IntRange(0, 2).Draw(t, "case")](a.String()))
+		}
+		return out
 	})
 	rapid.Check(t, func(rt *rapid.T) {
 		var custom []Definition
@@ -155,7 +160,20 @@ func TestCompileBuiltInsWin(t *testing.T) {
 
 func TestDeniedSaysWhatToDo(t *testing.T) {
 	t.Parallel()
+	for a := Action(1); a < actionEnd; a++ { // whatever is named helps, and no role that helps is smaller
+		d, ok := BuiltIn(DefinitionID(idOf(narrowest(a))))
+		if g, err := d.Grants(); !ok || err != nil || !g.Has(a) {
+			t.Errorf("%s: %q does not grant it", a, narrowest(a))
+		}
+		for _, other := range builtInGrants {
+			if g, _ := d.Grants(); other.Has(a) && other&^g == 0 && other != g {
+				t.Errorf("%s: %q grants more than it takes", a, narrowest(a))
+			}
+		}
+	}
 	for a, role := range map[Action]string{
+		KeysRead: "Managed HSM Crypto Auditor", RoleDefinitionsRead: "Managed HSM Crypto Auditor", KeysBackup: "Managed HSM Backup User", RoleAssignmentsWrite: "Managed HSM Policy Administrator",
+		KeysRelease: "Managed HSM Crypto Service Release User", RandomBytes: "Managed HSM Crypto User",
 		KeysSign: "Managed HSM Crypto User", KeysWrap: "Managed HSM Crypto Service Encryption User", DeletedKeysRead: "Managed HSM Crypto Auditor",
 		DeletedKeysDelete: "Managed HSM Crypto Officer", BackupStart: "Managed HSM Backup User", RestoreStart: "Managed HSM Restore", DomainUpload: "Managed HSM Administrator",
 	} {
@@ -167,6 +185,16 @@ func TestDeniedSaysWhatToDo(t *testing.T) {
 			t.Errorf("%s; want it to name %s", s, role)
 		}
 	}
+}
+
+// idOf finds a built-in role by its name.
+func idOf(name string) DefinitionID {
+	for _, d := range builtIns {
+		if d.Name == name {
+			return d.ID
+		}
+	}
+	return ""
 }
 
 func FuzzParseScope(f *testing.F) {

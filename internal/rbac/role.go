@@ -93,6 +93,22 @@ func (d Definition) Grants() (Set, error) {
 	return give &^ not, nil
 }
 
+// Canonical spells data actions as the service does and leaves out what is named twice. Their order stays.
+func Canonical(names []string) ([]string, error) {
+	var out []string
+	var seen Set
+	for _, n := range names {
+		a, err := ParseAction(n)
+		if err != nil {
+			return nil, err
+		}
+		if !seen.Has(a) {
+			seen, out = seen|SetOf(a), append(out, a.String())
+		}
+	}
+	return out, nil
+}
+
 // The built-in roles' ids (rest-api 4.2).
 const (
 	Administrator               DefinitionID = "a290e904-7015-4bba-90c8-60543313cdb4"

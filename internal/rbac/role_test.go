@@ -122,6 +122,19 @@ func TestGrantsSubtract(t *testing.T) {
 	}
 }
 
+func TestCanonical(t *testing.T) {
+	t.Parallel()
+	got, err := Canonical([]string{"microsoft.keyvault/managedHSM/keys/SIGN/action", KeysCreate.String(), KeysSign.String()})
+	if want := []string{KeysSign.String(), KeysCreate.String()}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	for name, says := range map[string]string{"Microsoft.KeyVault/managedHsm/keys/*": "no wildcards", "*": "no wildcards", "Microsoft.KeyVault/managedHsm/keys/fly/action": "unknown data action"} {
+		if _, err := Canonical([]string{KeysSign.String(), name}); !errors.Is(err, ErrBadDefinition) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestParseGUID(t *testing.T) {
 	t.Parallel()
 	const guid = "a290e904-7015-4bba-90c8-60543313cdb4"

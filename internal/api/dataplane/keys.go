@@ -210,7 +210,12 @@ func (q *request) nextLink(next string, limit int) *string {
 	if next == "" {
 		return nil
 	}
-	v := url.Values{"$skiptoken": {base64.RawURLEncoding.EncodeToString([]byte(next))}, "maxresults": {strconv.Itoa(limit)}}
+	return q.continued(next, url.Values{"maxresults": {strconv.Itoa(limit)}})
+}
+
+// continued is the same URL with the parameters v and a continuation.
+func (q *request) continued(next string, v url.Values) *string {
+	v.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(next)))
 	v.Set("api-version", q.version.String())
 	s := q.base() + q.URL.EscapedPath() + "?" + v.Encode()
 	return &s

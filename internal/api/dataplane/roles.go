@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"redoubt/internal/api/azhttp"
@@ -118,38 +119,77 @@ func (q *request) scopeAndID() (rbac.Scope, string, error) {
 	return s, id, err
 }
 
+// assignmentsPage is how many assignments one answer shows: all of an HSM's top-level ones, and those of one
+// principal unless it has roles on many keys.
+const assignmentsPage = 100
+
+type assignmentList struct {
+	Value    []roleAssignment `json:"value"`
+	NextLink *string          `json:"nextLink,omitempty"`
+}
+
 func listAssignments(q *request) (azhttp.Reply, error) {
 	s, err := rbac.ParseScope(q.Param("scope"))
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	f, err := parseFilter(q.URL.Query().Get("$filter"))
+	filter := q.URL.Query().Get("$filter")
+	f, err := parseFilter(filter)
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	as, err := q.hsm.ListAssignments(q.Context(), q.who, s, f)
-	out := []roleAssignment{}
-	for _, a := range as {
-		out = append(out, wireAssignment(a))
+	if f.After, _, err = q.paging(); err != nil {
+		return azhttp.Reply{}, err
 	}
-	return azhttp.Reply{Body: map[string]any{"value": out}}, err
+	f.Max = assignmentsPage + 1 // one more says whether there is another page
+	as, err := q.hsm.ListAssignments(q.Context(), q.who, s, f)
+	if err != nil {
+		return azhttp.Reply{}, err
+	}
+	list := assignmentList{Value: []roleAssignment{}}
+	if len(as) > assignmentsPage {
+		as = as[:assignmentsPage]
+		v := url.Values{}
+		if filter != "" {
+			v.Set("$filter", filter)
+		}
+		list.NextLink = q.continued(as[len(as)-1].ID, v)
+	}
+	for _, a := range as {
+		list.Value = append(list.Value, wireAssignment(a))
+	}
+	return azhttp.Reply{Body: list}, nil
 }
 
-// parseFilter understands the two filters of the API: atScope() and principalId eq {id}.
+// parseFilter understands the two filters of the API, atScope() and principalId eq {id}, and both joined by and.
 func parseFilter(s string) (hsm.AssignmentFilter, error) {
-	s = strings.TrimSpace(s)
+	var f hsm.AssignmentFilter
 	words := strings.Fields(s)
-	switch {
-	case s == "":
-		return hsm.AssignmentFilter{}, nil
-	case strings.EqualFold(s, "atScope()"):
-		return hsm.AssignmentFilter{AtScope: true}, nil
-	case len(words) == 3 && strings.EqualFold(words[0], "principalId") && strings.EqualFold(words[1], "eq"):
-		id, err := rbac.ParseGUID(strings.Trim(words[2], "'{}"))
-		return hsm.AssignmentFilter{Principal: id}, err
+	for len(words) > 0 {
+		switch {
+		case strings.EqualFold(words[0], "atScope()") && !f.AtScope:
+			f.AtScope, words = true, words[1:]
+		case len(words) >= 3 && strings.EqualFold(words[0], "principalId") && strings.EqualFold(words[1], "eq") && f.Principal == "":
+			id, err := rbac.ParseGUID(strings.Trim(words[2], "'{}"))
+			if err != nil {
+				return f, err
+			}
+			f.Principal, words = id, words[3:]
+		default:
+			return f, errFilter
+		}
+		if len(words) == 0 {
+			return f, nil
+		}
+		if len(words) == 1 || !strings.EqualFold(words[0], "and") {
+			return f, errFilter
+		}
+		words = words[1:]
 	}
-	return hsm.AssignmentFilter{}, azhttp.Bad("$filter is atScope() or principalId eq '{object id}'.")
+	return f, nil
 }
+
+var errFilter = azhttp.Bad("$filter is atScope() or principalId eq '{object id}', or both joined by and.")
 
 func (q *request) assignmentReply(status int, a rbac.Assignment, err error) (azhttp.Reply, error) {
 	return azhttp.Reply{Status: status, Body: wireAssignment(a)}, err
@@ -197,6 +237,10 @@ func listDefinitions(q *request) (azhttp.Reply, error) {
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
+	// All definitions are made at /, so at and below any scope there are the same ones.
+	if f := q.URL.Query().Get("$filter"); f != "" && !strings.EqualFold(strings.TrimSuffix(f, "()"), "atScopeAndBelow") {
+		return azhttp.Reply{}, azhttp.Bad("$filter is atScopeAndBelow().")
+	}
 	ds, err := q.hsm.ListDefinitions(q.Context(), q.who, s)
 	out := []roleDefinition{}
 	for _, d := range ds {
@@ -230,6 +274,11 @@ func putDefinition(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	p := body.Properties
+	for _, s := range p.AssignableScopes {
+		if s != string(rbac.ScopeRoot) {
+			return azhttp.Reply{}, azhttp.Bad("assignableScopes of a role definition is [\"/\"]: each role can be assigned at every scope.")
+		}
+	}
 	d := rbac.Definition{ID: rbac.DefinitionID(id), Name: p.RoleName, Description: p.Description}
 	for _, x := range p.Permissions {
 		d.Actions, d.NotActions = append(d.Actions, x.Actions...), append(d.NotActions, x.NotActions...)
