@@ -188,7 +188,7 @@ func TestMetadata(t *testing.T) {
 	ask := func(path string) hsmtest.Answer {
 		return c.Do(hsmtest.Ask{Method: http.MethodGet, Host: host, Path: path}).Want(200)
 	}
-	one := `{"name":"AzureCloud","authentication":{"loginEndpoint":"https://login.microsoftonline.com","audiences":["https://management.azure.com"],"tenant":"^","identityProvider":"AAD"},"resourceManager":"https://management.azure.com","graph":"https://graph.microsoft.com/","graphAudience":"https://graph.microsoft.com/","microsoftGraphResourceId":"https://graph.microsoft.com/","portal":"{text}","gallery":"{text}","batch":"{text}","media":"{text}","sqlManagement":"{text}","vmImageAliasDoc":"{text}","activeDirectoryDataLake":"{text}","suffixes":{"mhsmDns":"managedhsm.azure.net","keyVaultDns":"{text}","storage":"core.windows.net","acrLoginServer":"{text}","sqlServerHostname":"{text}"}}`
+	one := `{"name":"AzureCloud","authentication":{"loginEndpoint":"https://login.microsoftonline.com","audiences":["https://management.azure.com"],"tenant":"common","identityProvider":"AAD"},"resourceManager":"https://management.azure.com","graph":"https://graph.microsoft.com/","graphAudience":"https://graph.microsoft.com/","microsoftGraphResourceId":"https://graph.microsoft.com/","portal":"{text}","gallery":"{text}","batch":"{text}","media":"{text}","sqlManagement":"{text}","vmImageAliasDoc":"{text}","activeDirectoryDataLake":"{text}","suffixes":{"mhsmDns":"managedhsm.azure.net","keyVaultDns":"{text}","storage":"core.windows.net","acrLoginServer":"{text}","sqlServerHostname":"{text}"}}`
 	c.same(ask("/metadata/endpoints?api-version=2022-09-01"), one)
 	c.same(ask("//Metadata/Endpoints/?api-version=2022-09-01"), one)
 	c.same(ask("/metadata/endpoints"), one)

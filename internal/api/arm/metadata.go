@@ -40,7 +40,8 @@ type cloudMetadata struct {
 	Suffixes                 suffixes       `json:"suffixes"`
 }
 
-// metadata answers GET /metadata/endpoints: one object from api-version 2022-09-01 on, a list of them for
+// metadata answers GET /metadata/endpoints. Its tenant is "common", as Azure's is: azurerm takes a cloud with any
+// other for an Azure Stack, which it refuses. There is one object from api-version 2022-09-01 on, a list of them for
 // 2019-05-01, and the old small shape before that.
 func metadata(e Endpoints, version string) (azhttp.Reply, error) {
 	login := e.Login
@@ -48,7 +49,7 @@ func metadata(e Endpoints, version string) (azhttp.Reply, error) {
 		login += "/adfs"
 	}
 	m := cloudMetadata{Name: e.CloudName, ResourceManager: e.ResourceManager, Graph: e.Graph, GraphAudience: e.Graph, MicrosoftGraphResourceID: e.Graph,
-		Authentication: authentication{LoginEndpoint: login, Audiences: []string{e.ResourceManager}, Tenant: e.TenantID, IdentityProvider: "AAD"},
+		Authentication: authentication{LoginEndpoint: login, Audiences: []string{e.ResourceManager}, Tenant: "common", IdentityProvider: "AAD"},
 		Portal:         e.ResourceManager + "/portal", Gallery: e.ResourceManager + "/gallery", Batch: e.ResourceManager + "/batch", Media: e.ResourceManager + "/media",
 		SQLManagement: e.ResourceManager + "/sql", VMImageAliasDoc: e.ResourceManager + "/aliases.json", ActiveDirectoryDataLake: e.ResourceManager + "/datalake",
 		Suffixes: suffixes{MHSM: e.DeviceSuffix, KeyVault: "vault." + e.DeviceSuffix, Storage: e.StorageSuffix, ACR: "azurecr." + e.StorageSuffix, SQL: "database." + e.StorageSuffix}}

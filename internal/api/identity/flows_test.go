@@ -264,3 +264,23 @@ func TestMSI(t *testing.T) {
 		}
 	}
 }
+
+func TestADFS(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	code, a := s.json(t, post("https://localhost:8443/adfs/oauth2/token", "grant_type", "password", "client_id", azClient,
+		"username", s.acct.User.UPN, "password", s.cred.Password, "scope", "https://managedhsm.localhost:8443/.default"))
+	if code != 200 || a.str("refresh_token") == "" || a["expires_in"] != 3600.0 || s.identityOf(t, a).Audience != "https://managedhsm.localhost:8443" {
+		t.Errorf("%d %v", code, a)
+	}
+	// azurerm, whose environment comes from /metadata/endpoints of a cloud of its own.
+	code, a = s.json(t, post("https://localhost:8443/adfs/"+s.acct.Tenant.ID+"/oauth2/v2.0/token", "grant_type", "client_credentials", "client_id", s.acct.ServicePrincipal.AppID,
+		"client_secret", s.cred.ClientSecret, "scope", "https://managedhsm.localhost:8443/.default"))
+	if code != 200 || s.identityOf(t, a).Audience != "https://managedhsm.localhost:8443" {
+		t.Errorf("%d %v", code, a)
+	}
+	other := s.do(post("https://localhost:8443/adfs/other.example/oauth2/v2.0/token"))
+	if other.StatusCode != http.StatusNotFound {
+		t.Error(other.Status)
+	}
+}

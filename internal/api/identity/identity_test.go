@@ -352,16 +352,6 @@ func TestPasswordAndRefresh(t *testing.T) {
 	}
 }
 
-func TestADFS(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	code, a := s.json(t, post("https://localhost:8443/adfs/oauth2/token", "grant_type", "password", "client_id", azClient,
-		"username", s.acct.User.UPN, "password", s.cred.Password, "scope", "https://managedhsm.localhost:8443/.default"))
-	if code != 200 || a.str("refresh_token") == "" || a["expires_in"] != 3600.0 || s.identityOf(t, a).Audience != "https://managedhsm.localhost:8443" {
-		t.Errorf("%d %v", code, a)
-	}
-}
-
 func TestTokenRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -115,6 +115,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rq.tenant, rq.adfs = segs[0], strings.EqualFold(segs[0], "adfs")
+	if rq.adfs && len(segs) > 1 && s.knowsTenant(request{Request: r, tenant: segs[1]}) {
+		segs = segs[1:] // azurerm puts the tenant behind any login endpoint: /adfs/{tenant}/oauth2/v2.0/token
+	}
 	s.route(w, rq, strings.ToLower(strings.Join(segs[1:], "/")), segs)
 }
 
