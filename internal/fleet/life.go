@@ -180,37 +180,12 @@ func (r Resource) encode() []byte {
 	return b
 }
 
-func (r Resource) check() error {
-	if err := CheckName(r.Name); err != nil {
-		return err
-	}
-	switch {
-	case r.Subscription == "" || r.ResourceGroup == "" || r.Location == "" || r.Tenant == "":
-		return fmt.Errorf("%w: subscription, resource group, location and tenantId are required", ErrBadResource)
-	case r.RetentionDays < 7 || r.RetentionDays > 90:
-		return fmt.Errorf("%w: softDeleteRetentionInDays is 7 to 90, got %d", ErrBadResource, r.RetentionDays)
-	case len(r.Admins) == 0:
-		return fmt.Errorf("%w: initialAdminObjectIds must name at least one administrator", ErrBadResource)
-	}
-	if _, _, err := SKU(r.SKUName, r.SKUFamily); err != nil {
-		return err
-	}
-	if err := checkLocation(r.Location); err != nil {
-		return err
-	}
-	if err := checkTags(r.Tags); err != nil {
-		return err
-	}
-	return r.checkNetwork()
-}
-
 // Update replaces the mutable properties of a live HSM: change edits a copy; immutable ones must stay.
 func (f *Fleet) Update(ctx context.Context, name string, change func(*Resource) error) (Resource, error) {
-	m, err := f.member(name)
+	m, err := f.acquire(name)
 	if err != nil {
 		return Resource{}, err
 	}
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, mod, d := f.state(m)
 	if old.ID == "" || old.Deletion != nil {
@@ -228,24 +203,6 @@ func (f *Fleet) Update(ctx context.Context, name string, change func(*Resource) 
 		return Resource{}, err
 	}
 	return r, nil
-}
-
-func (r Resource) mayBecome(n Resource) error {
-	switch {
-	case !strings.EqualFold(n.Location, r.Location):
-		return fmt.Errorf("%w: '%s' is in location '%s' in resource group '%s' and cannot be created in location '%s'; choose another name", ErrElsewhere, r.Name, r.Location, r.ResourceGroup, n.Location)
-	case n.ID != r.ID || !strings.EqualFold(n.Name, r.Name) || n.Tenant != r.Tenant:
-		return fmt.Errorf("%w: name and tenantId are fixed at creation", ErrImmutable)
-	case !strings.EqualFold(n.SKUName, r.SKUName) || !strings.EqualFold(n.SKUFamily, r.SKUFamily):
-		return fmt.Errorf("%w: the SKU is fixed at creation (%s)", ErrImmutable, r.SKUName)
-	case !sameAdmins(n.Admins, r.Admins):
-		return fmt.Errorf("%w: initialAdminObjectIds are those of the creation; who administers the HSM now is decided by role assignments (az keyvault role assignment)", ErrImmutable)
-	case n.RetentionDays != r.RetentionDays:
-		return fmt.Errorf("%w: softDeleteRetentionInDays is fixed at creation (%d)", ErrImmutable, r.RetentionDays)
-	case r.PurgeProtection && !n.PurgeProtection:
-		return fmt.Errorf("%w: purge protection cannot be switched off", ErrImmutable)
-	}
-	return n.check()
 }
 
 // save commits r in the place of the revision mod. When that fails, memory is brought up to what the store
@@ -282,6 +239,21 @@ func (f *Fleet) member(name string) (*member, error) {
 	return nil, ErrNotFound
 }
 
+// acquire finds an HSM by name and locks it: the caller unlocks. One that was purged while its lock was waited for is
+// not found, whatever has its name by then.
+func (f *Fleet) acquire(name string) (*member, error) {
+	m, err := f.member(name)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	if now, err := f.member(name); err != nil || now != m {
+		m.mu.Unlock()
+		return nil, ErrNotFound
+	}
+	return m, nil
+}
+
 func (f *Fleet) state(m *member) (Resource, store.Rev, *hsm.HSM) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -290,11 +262,10 @@ func (f *Fleet) state(m *member) (Resource, store.Rev, *hsm.HSM) {
 
 // Delete soft-deletes a live HSM: its device closes, its name stays taken, Recover brings it back.
 func (f *Fleet) Delete(ctx context.Context, name string) (Resource, error) {
-	m, err := f.member(name)
+	m, err := f.acquire(name)
 	if err != nil {
 		return Resource{}, err
 	}
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, mod, d := f.state(m)
 	if r.ID == "" || r.Deletion != nil {
@@ -315,11 +286,10 @@ func (f *Fleet) Delete(ctx context.Context, name string) (Resource, error) {
 
 // Recover undoes Delete.
 func (f *Fleet) Recover(ctx context.Context, name string) (Resource, error) {
-	m, err := f.member(name)
+	m, err := f.acquire(name)
 	if err != nil {
 		return Resource{}, err
 	}
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, mod, _ := f.state(m)
 	if r.Deletion == nil {
@@ -343,11 +313,10 @@ func (f *Fleet) Recover(ctx context.Context, name string) (Resource, error) {
 // Purge destroys a soft-deleted HSM for good: first its sealed roots, without which its records are
 // noise, then the records, then its name. The audit file stays.
 func (f *Fleet) Purge(ctx context.Context, name string) error {
-	m, err := f.member(name)
+	m, err := f.acquire(name)
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, mod, _ := f.state(m)
 	switch {

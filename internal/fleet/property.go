@@ -6,6 +6,50 @@ import (
 	"unicode/utf8"
 )
 
+// check tells whether there can be such a resource.
+func (r Resource) check() error {
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	switch {
+	case r.Subscription == "" || r.ResourceGroup == "" || r.Location == "" || r.Tenant == "":
+		return fmt.Errorf("%w: subscription, resource group, location and tenantId are required", ErrBadResource)
+	case r.RetentionDays < 7 || r.RetentionDays > 90:
+		return fmt.Errorf("%w: softDeleteRetentionInDays is 7 to 90, got %d", ErrBadResource, r.RetentionDays)
+	case len(r.Admins) == 0:
+		return fmt.Errorf("%w: initialAdminObjectIds must name at least one administrator", ErrBadResource)
+	}
+	if _, _, err := SKU(r.SKUName, r.SKUFamily); err != nil {
+		return err
+	}
+	if err := checkLocation(r.Location); err != nil {
+		return err
+	}
+	if err := checkTags(r.Tags); err != nil {
+		return err
+	}
+	return r.checkNetwork()
+}
+
+// mayBecome tells whether an update may make n of r.
+func (r Resource) mayBecome(n Resource) error {
+	switch {
+	case !strings.EqualFold(n.Location, r.Location):
+		return fmt.Errorf("%w: '%s' is in location '%s' in resource group '%s' and cannot be created in location '%s'; choose another name", ErrElsewhere, r.Name, r.Location, r.ResourceGroup, n.Location)
+	case n.ID != r.ID || !strings.EqualFold(n.Name, r.Name) || n.Tenant != r.Tenant:
+		return fmt.Errorf("%w: name and tenantId are fixed at creation", ErrImmutable)
+	case !strings.EqualFold(n.SKUName, r.SKUName) || !strings.EqualFold(n.SKUFamily, r.SKUFamily):
+		return fmt.Errorf("%w: the SKU is fixed at creation (%s)", ErrImmutable, r.SKUName)
+	case !sameAdmins(n.Admins, r.Admins):
+		return fmt.Errorf("%w: initialAdminObjectIds are those of the creation; who administers the HSM now is decided by role assignments (az keyvault role assignment)", ErrImmutable)
+	case n.RetentionDays != r.RetentionDays:
+		return fmt.Errorf("%w: softDeleteRetentionInDays is fixed at creation (%d)", ErrImmutable, r.RetentionDays)
+	case r.PurgeProtection && !n.PurgeProtection:
+		return fmt.Errorf("%w: purge protection cannot be switched off", ErrImmutable)
+	}
+	return n.check()
+}
+
 // skus are the names of the service's SKUs, with the family of each. They make no difference here; they are there
 // so that what is read back is what was asked for.
 var skus = []struct{ name, family string }{

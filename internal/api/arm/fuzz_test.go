@@ -2,8 +2,12 @@ package arm
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+
+	"redoubt/internal/api/azhttp"
 )
 
 // FuzzHSMBody: whatever a PUT carries, decoding it neither panics nor takes nonsense for days.
@@ -31,6 +35,65 @@ func FuzzEqualsFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		if v, ok := equalsFilter(s, "principalId"); ok && !strings.Contains(s, v) {
 			t.Fatalf("%q: %q", s, v)
+		}
+	})
+}
+
+// FuzzFilter: whatever $filter holds, it is refused or understood; what is understood holds for a resource that has
+// the values of its first alternative.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{"resourceType eq 'Microsoft.KeyVault/managedHSMs' and location eq 'westus3'", "tagName eq 'o''k' or name ne 'x'", "name eq 'x' and", "''", "name eq '", " or "} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		parsed, err := parseFilter(s)
+		if err != nil || len(parsed) == 0 {
+			return
+		}
+		r := &genericResource{Tags: map[string]string{}}
+		set := map[string]string{}
+		for _, term := range parsed[0] {
+			if _, twice := set[term.property]; twice || term.not {
+				return
+			}
+			set[term.property] = term.value
+		}
+		r.Type, r.group, r.Name, r.Location = set["resourcetype"], set["resourcegroup"], set["name"], set["location"]
+		r.Tags[set["tagname"]] = set["tagvalue"]
+		if !parsed.holds(r) {
+			t.Fatalf("%q does not hold for %+v", s, r)
+		}
+	})
+}
+
+// FuzzPage: a place in a list comes back out of the nextLink that names it.
+func FuzzPage(f *testing.F) {
+	f.Add("contosomhsm|microsoft.keyvault/managedhsms", "2")
+	f.Add("", "")
+	f.Fuzz(func(t *testing.T, place, top string) {
+		ask := func(rawQuery string) *request {
+			return &request{Request: &azhttp.Request{Request: &http.Request{URL: &url.URL{Path: "/x", RawQuery: rawQuery}}},
+				h: &Handler{cfg: Config{Endpoints: func(string) Endpoints { return Endpoints{ResourceManager: "https://management.azure.com"} }}}}
+		}
+		q := ask(url.Values{"$top": {top}, "api-version": {"2026-02-01"}}.Encode())
+		n, after, err := q.page()
+		if err != nil {
+			return
+		}
+		if n < 1 || n > maxPage || after != "" {
+			t.Fatalf("%d, %q", n, after)
+		}
+		if len(place) == 0 || len(place) > 1024 {
+			return
+		}
+		l, ok := paged(q, []string{"x"}, place, true).Body.(list[string])
+		next, perr := url.Parse(l.NextLink)
+		if !ok || perr != nil {
+			t.Fatal(l, perr)
+		}
+		again, after, err := ask(next.RawQuery).page()
+		if err != nil || again != n || after != place {
+			t.Fatalf("%d, %q, %v; want %d, %q", again, after, err, n, place)
 		}
 	})
 }
