@@ -41,6 +41,7 @@ attestation: key
 hsm: key rbac audit store blob backup byok secret material seal unlock securitydomain release attestation tally
 fleet: hsm store rbac audit blob unlock netrule
 cloud: store
+registrar: authn cloud
 api/azhttp: authn fleet hsm key rbac backup blob release
 api/strictjson:
 api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac attestation

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"redoubt/internal/api/attest"
@@ -58,7 +59,7 @@ type Dev struct {
 	cfg     DevConfig
 	log     *slog.Logger
 	account cloud.Account
-	secrets credentials
+	secrets atomic.Pointer[credentials]
 	names   *names
 	ca      *authority
 	store   store.Store
@@ -70,6 +71,8 @@ type Dev struct {
 	tlsAddr   net.Addr
 	proxyAddr net.Addr
 	msiHeader string
+	deskToken string
+	signIn    *identity.Server
 
 	identityAddr net.Addr // nil unless the identity endpoint is on
 
@@ -116,7 +119,10 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 	if err := d.serveIdentityEndpoint(); err != nil {
 		return nil, err
 	}
-	return d, d.writeEnv()
+	if err := d.writeEnv(); err != nil {
+		return nil, err
+	}
+	return d, d.announceDesk()
 }
 
 // loopbackOnly refuses to serve a dev cloud, whose secrets lie in a file, on anything but loopback.
@@ -189,10 +195,12 @@ func (d *Dev) openCloud(ctx context.Context) error {
 		return fmt.Errorf("open the dev cloud: %w", err)
 	}
 	d.account = account
-	if d.secrets, err = readCredentials(d.path("credentials.json")); err != nil {
+	c, err := readCredentials(d.path("credentials.json"))
+	if err != nil {
 		return err
 	}
-	d.msiHeader = d.secrets.IdentityHeader
+	d.secrets.Store(&c)
+	d.msiHeader = c.IdentityHeader
 	return nil
 }
 

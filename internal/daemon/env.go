@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -22,9 +20,11 @@ type credentials struct {
 }
 
 func writeCredentials(path string, c cloud.Credentials) error {
-	header := make([]byte, 24)
-	rand.Read(header)
-	b, err := json.Marshal(credentials{c.Password, c.ClientSecret, base64.RawURLEncoding.EncodeToString(header)})
+	return credentials{c.Password, c.ClientSecret, newIdentityHeader()}.write(path)
+}
+
+func (c credentials) write(path string) error {
+	b, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
@@ -60,8 +60,8 @@ func (d *Dev) Env() []Variable {
 		{"REQUESTS_CA_BUNDLE", d.path("ca.pem")}, {"SSL_CERT_FILE", d.path("ca.pem")}, {"NODE_EXTRA_CA_CERTS", d.path("ca.pem")},
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
 		{"AZURE_TENANT_ID", a.Tenant.ID}, {"AZURE_SUBSCRIPTION_ID", a.Subscription.ID},
-		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.ClientSecret},
-		{"AZURE_USERNAME", a.User.UPN}, {"AZURE_PASSWORD", d.secrets.Password},
+		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.Load().ClientSecret},
+		{"AZURE_USERNAME", a.User.UPN}, {"AZURE_PASSWORD", d.secrets.Load().Password},
 		{"REDOUBT_PROXY_PORT", port}, {"REDOUBT_RESOURCE_MANAGER", d.names.origin("localhost")}, {"REDOUBT_CLOUD", d.cfg.CloudName},
 		{"REDOUBT_ATTESTATION", "https://" + azureAttestation}, {"REDOUBT_ATTESTATION_LOCAL", d.names.origin("attest." + d.cfg.Suffix)},
 	}, d.identityVariables()...)

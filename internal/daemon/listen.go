@@ -78,11 +78,12 @@ func (d *Dev) listen(ctx context.Context) error {
 
 func (d *Dev) identityAndGraph(dp *dispatch) error {
 	var err error
-	dp.identity, err = identity.NewServer(identity.Config{Issuer: d.issuer, Directory: d.cloud, Log: d.log,
+	d.signIn, err = identity.NewServer(identity.Config{Issuer: d.issuer, Directory: d.cloud, Log: d.log,
 		Bases: []string{"https://login.microsoftonline.com", d.names.origin("localhost"), d.names.origin("login." + d.cfg.Suffix)}})
 	if err != nil {
 		return err
 	}
+	dp.identity, dp.desk = d.signIn, d.openDesk()
 	v, err := d.verifier(d.graphAudiences())
 	if err != nil {
 		return err

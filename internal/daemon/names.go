@@ -28,7 +28,7 @@ const (
 	roleDevice
 	roleStorage
 	roleAttestation
-	roleLocal // bare local name: control plane, /adfs, /graph and /metadata on one origin
+	roleLocal // bare local name: control plane, /adfs, /graph, /metadata and the desk on one origin
 )
 
 const (
@@ -150,7 +150,7 @@ func hostOnly(hostport string) string {
 type dispatch struct {
 	names                                     *names
 	identity, control, graph, device, storage http.Handler
-	attestation                               http.Handler
+	attestation, desk                         http.Handler
 }
 
 // ServeHTTP implements http.Handler.
@@ -181,6 +181,8 @@ func (d *dispatch) local(w http.ResponseWriter, r *http.Request) {
 	switch strings.ToLower(first) {
 	case "adfs", "common", "organizations", "consumers", "device", "discovery":
 		d.identity.ServeHTTP(w, r)
+	case deskPath:
+		d.desk.ServeHTTP(w, r)
 	case "graph":
 		r2 := r.Clone(r.Context())
 		r2.URL.Path = strings.Replace(r.URL.Path, "/"+first, "", 1)

@@ -264,7 +264,7 @@ func object(p cloud.Principal) map[string]any {
 		o["mail"], o["userPrincipalName"] = p.UPN, p.UPN
 		return o
 	}
-	o["appId"], o["appDisplayName"], o["accountEnabled"] = p.AppID, p.DisplayName, true
+	o["appId"], o["appDisplayName"], o["accountEnabled"] = p.AppID, p.DisplayName, !p.Disabled
 	o["servicePrincipalNames"], o["servicePrincipalType"] = []string{p.AppID}, "Application"
 	o["alternativeNames"] = []string{}
 	if p.Kind == cloud.KindManagedIdentity {

@@ -80,6 +80,12 @@ func NewServer(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// Unlock ends the lock that wrong secrets have put on a person (by UPN) and on an application (by client id).
+func (s *Server) Unlock(upn, appID string) {
+	s.lockout.forget(lockedUser(upn))
+	s.lockout.forget(lockedApp(appID))
+}
+
 // request is one request with its path taken apart.
 type request struct {
 	*http.Request
