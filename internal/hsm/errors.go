@@ -40,6 +40,8 @@ var (
 	ErrConflict = errors.New("the record was changed at the same time; try again")
 	// ErrSettingNotFound: no such setting.
 	ErrSettingNotFound = errors.New("setting not found")
+	// ErrARMKeys: a setting of this HSM keeps the control plane from its keys.
+	ErrARMKeys = errors.New("the control plane may not manage the keys of this HSM")
 	// ErrAlgorithmForbidden: a setting of this HSM forbids the algorithm.
 	ErrAlgorithmForbidden = errors.New("algorithm not allowed on this HSM")
 	// ErrBadRequest: a value outside what the operation takes.

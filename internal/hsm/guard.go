@@ -20,6 +20,8 @@ type call struct {
 	scope    rbac.Scope
 	owner    string // object id that is admitted whatever its roles (who started a job), or empty
 	system   string // audit name of what the device does by itself, which needs no role; or empty
+	arm      bool   // asked for by the control plane, for somebody it has permitted it (armkeys.go)
+	setting  stamp  // for arm: of the setting that allows it
 	started  time.Time
 	v        view
 	admitted bool              // the guard let it pass: before that anybody may have made it
@@ -45,8 +47,12 @@ func (h *HSM) begin(ctx context.Context, who Caller, op Operation, scope rbac.Sc
 // beginOwned is begin for the status of a job: owner, who started it, may ask whatever roles a restore
 // left them with.
 func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rbac.Scope, owner string) (*call, error) {
-	c := &call{h: h, op: op, who: who, scope: scope, owner: owner, started: h.cfg.Clock()}
-	err := who.Barred
+	return h.pass(ctx, &call{h: h, op: op, who: who, scope: scope, owner: owner, started: h.cfg.Clock()})
+}
+
+// pass admits c, or audits that it was refused.
+func (h *HSM) pass(ctx context.Context, c *call) (*call, error) {
+	err := c.who.Barred
 	if err == nil {
 		err = c.admit(ctx)
 	}
@@ -117,6 +123,9 @@ func (c *call) permit(ctx context.Context) error {
 		}
 		return nil
 	}
+	if c.arm {
+		return c.permitARM(ctx)
+	}
 	t, err := c.v.rolesTable(ctx)
 	if err != nil {
 		return err
@@ -185,6 +194,9 @@ func (c *call) update(ctx context.Context, build func() (change, error)) error {
 
 func (c *call) commit(ctx context.Context, ch change) error {
 	ifs := append(ch.ifs, store.Unchanged(c.h.deviceKey(), c.v.rev))
+	if c.arm {
+		ifs = append(ifs, c.v.cond(settingName(SettingARMKeys), c.setting))
+	}
 	ops := append(ch.ops, c.outboxOp())
 	if ch.dev != nil {
 		ops = append(ops, store.Put(c.h.deviceKey(), ch.dev.encode()))

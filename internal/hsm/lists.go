@@ -106,6 +106,11 @@ func (h *HSM) ListVersions(ctx context.Context, who Caller, name key.Name, after
 		return nil, "", err
 	}
 	defer c.end(&err)
+	return c.pageOfVersions(ctx, name, after, max)
+}
+
+// pageOfVersions is one page of the versions of a live key.
+func (c *call) pageOfVersions(ctx context.Context, name key.Name, after string, max int) (items []Bundle, next string, err error) {
 	if max, err = pageSize(max); err != nil {
 		return nil, "", err
 	}
@@ -124,7 +129,7 @@ func (h *HSM) ListVersions(ctx context.Context, who Caller, name key.Name, after
 		}
 		items, next = make([]Bundle, len(metas)), more
 		for i, m := range metas {
-			items[i] = h.bundle(m, nil)
+			items[i] = c.h.bundle(m, nil)
 		}
 		_, _, err = c.v.loadHead(ctx, name) // a key purged meanwhile must not show half its versions
 		return err

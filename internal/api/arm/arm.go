@@ -81,7 +81,7 @@ func New(cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[route]
-	table := slices.Concat(generalRoutes, providerRoutes, resourceRoutes, hsmRoutes, endpointRoutes, deletedRoutes)
+	table := slices.Concat(generalRoutes, providerRoutes, resourceRoutes, hsmRoutes, keyRoutes, endpointRoutes, deletedRoutes)
 	if !cfg.HSMsOnly {
 		table = slices.Concat(table, identityRoutes, storageRoutes)
 	}
@@ -155,10 +155,12 @@ func (q *request) permit(action, scope string) error {
 	return nil
 }
 
-// resourceScope is the scope a path names: the resource, its group or its subscription.
+// resourceScope is the scope a path names: the resource (of an HSM also its key), its group or its subscription.
 func resourceScope(path []string) string {
 	n := len(path)
 	switch {
+	case n >= 10 && strings.EqualFold(path[4], "providers") && strings.EqualFold(path[8], "keys"):
+		n = 10 // a key of an HSM is a resource of its own
 	case n >= 8 && strings.EqualFold(path[4], "providers"):
 		n = 8
 	case n >= 4 && strings.EqualFold(path[2], "resourceGroups"):

@@ -42,6 +42,7 @@ func (c client) do(target string, body any) hsmtest.Answer {
 var marks = strings.NewReplacer(
 	`\{guid\}`, `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`,
 	`\{text\}`, `[^"]*`,
+	`\{v\}`, `[0-9a-f]{32}`,
 	`\{b64\}`, `[A-Za-z0-9+/]{86}==`,
 )
 

@@ -90,6 +90,7 @@ var table = []row{
 	{hsm.ErrLimit, 400, "BadParameter", "LimitReached"},
 	{hsm.ErrConflict, 409, "Conflict", ""},
 	{hsm.ErrSettingNotFound, 404, "SettingNotFound", ""},
+	{hsm.ErrARMKeys, 400, "BadRequest", ""},
 	{hsm.ErrAlgorithmForbidden, 403, "Forbidden", "AlgorithmNotAllowed"},
 	{hsm.ErrBadRequest, 400, "BadParameter", ""},
 	{hsm.ErrCorrupt, 500, "InternalServerError", ""},
