@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 var (
@@ -30,6 +31,17 @@ type Head struct {
 
 // String is the form used in manifests and for --expect-head: "seq:hash".
 func (h Head) String() string { return fmt.Sprintf("%d:%s", h.Seq, h.Hash) }
+
+// ParseHead reads the form that String gives.
+func ParseHead(s string) (Head, error) {
+	number, hash, _ := strings.Cut(s, ":")
+	seq, err := strconv.ParseUint(number, 10, 64)
+	h := Head{seq, hash}
+	if raw, herr := hex.DecodeString(hash); err != nil || herr != nil || len(raw) != sha256.Size || h.String() != s || strings.ToLower(hash) != hash {
+		return Head{}, fmt.Errorf("%.90q is not a head such as 12:3bc6…, a number and a SHA-256", s)
+	}
+	return h, nil
+}
 
 var zeroHash = hex.EncodeToString(make([]byte, sha256.Size))
 

@@ -252,17 +252,18 @@ func (e *Entry) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// idOf is the id of an entry of either version, "" when it has none.
-func idOf(entry []byte) string {
+// markOf is the id of an entry of either version, "" when it has none, and its time.
+func markOf(entry []byte) (id string, at time.Time) {
 	var v struct {
 		ID      string
+		Time    time.Time
 		Redoubt struct{ ID string }
 	}
 	if json.Unmarshal(entry, &v) != nil {
-		return ""
+		return "", time.Time{}
 	}
 	if v.Redoubt.ID != "" {
-		return v.Redoubt.ID
+		return v.Redoubt.ID, v.Time
 	}
-	return v.ID
+	return v.ID, v.Time
 }

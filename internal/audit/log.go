@@ -3,12 +3,10 @@ package audit
 import (
 	"bufio"
 	"bytes"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,12 +25,20 @@ type Signer interface {
 	Public() []byte
 }
 
-// Log is one HSM's open audit file. Methods may be called from any goroutine.
+// Log is one HSM's open audit log. Methods may be called from any goroutine.
 type Log struct {
+	o    Options
+	disk disk
+	base string // name of the chain; empty: one file for ever
+
 	mu     sync.Mutex // guards everything below
 	f      File
-	size   int64 // bytes of complete lines; a failed append is cut back to it
+	path   string // of f; empty: one file for ever
+	size   int64  // bytes of complete lines; a failed append is cut back to it
 	head   Head
+	began  time.Time // of the first entry in f
+	latest time.Time // of the last entry
+	stray  string    // a file that a failed rotation may have left: nothing is written while it may be there
 	recent map[string]struct{}
 	order  []string // ring of recent ids, oldest first
 	closed bool
@@ -51,24 +57,39 @@ type File interface {
 	Sync() error
 }
 
-// Open opens or creates the file at path. A last line that a crash left incomplete is cut off; any other
-// damage is ErrBroken.
-func Open(path string) (*Log, error) {
+// Open is OpenWith without rotation.
+func Open(path string) (*Log, error) { return OpenWith(path, Options{}) }
+
+// OpenWith opens the chain that path names, at its last file, or creates it. A last line that a crash left incomplete is
+// cut off; any other damage to that file is ErrBroken, and so is one that does not follow from the file before it.
+// Earlier files are not read again: VerifyFiles does that.
+func OpenWith(path string, o Options) (*Log, error) { return openOn(osDisk{}, path, o) }
+
+func openOn(d disk, path string, o Options) (*Log, error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	files, err := Segments(path)
 	if err != nil {
+		return nil, fmt.Errorf("list audit files: %w", err)
+	}
+	l := &Log{o: o, disk: d, base: path, path: path, head: Head{Hash: zeroHash}, recent: make(map[string]struct{})}
+	if n := len(files); n > 0 {
+		l.path = files[n-1].Path
+		if err := l.follow(files); err != nil {
+			return nil, fmt.Errorf("%s: %w", l.path, err)
+		}
+	}
+	if l.f, err = d.open(l.path); err != nil {
 		return nil, fmt.Errorf("open audit file: %w", err)
 	}
-	l, err := New(f)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	if err := l.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", l.path, err), l.f.Close())
 	}
 	return l, durable.SyncDir(filepath.Dir(path))
 }
 
-// New is Open for a file that is open, at its beginning. Close closes it.
+// New is Open for a file that is open, at its beginning, and that is never rotated. Close closes it.
 func New(f File) (*Log, error) {
 	l := &Log{f: f, head: Head{Hash: zeroHash}, recent: make(map[string]struct{})}
 	if err := l.load(); err != nil {
@@ -79,14 +100,18 @@ func New(f File) (*Log, error) {
 
 func (l *Log) load() error {
 	r := bufio.NewReaderSize(l.f, 1<<16)
+	var room []byte
 	for {
-		raw, err := r.ReadBytes('\n')
+		raw, err := readLine(r, room)
 		if errors.Is(err, io.EOF) {
 			if err := l.f.Truncate(l.size); err != nil {
 				return err
 			}
 			_, err = l.f.Seek(l.size, io.SeekStart)
 			return err
+		}
+		if errors.Is(err, errLong) {
+			return fmt.Errorf("%w: line %d is %w", ErrBroken, l.head.Seq+1, err)
 		}
 		if err != nil {
 			return err
@@ -98,8 +123,17 @@ func (l *Log) load() error {
 		l.head = Head{Seq: ln.Seq, Hash: ln.Hash}
 		l.size += int64(len(raw))
 		if ln.Entry != nil {
-			l.remember(idOf(ln.Entry))
+			id, at := markOf(ln.Entry)
+			l.remember(id)
+			l.wrote(at)
 		}
+	}
+}
+
+// wrote notes the time of an entry in the file.
+func (l *Log) wrote(at time.Time) {
+	if l.latest = at; l.began.IsZero() {
+		l.began = at
 	}
 }
 
@@ -129,7 +163,7 @@ func (l *Log) Append(entries []Entry, sync bool) error {
 		if _, seen := l.recent[e.ID]; seen || e.ID != "" && slices.Contains(ids, e.ID) {
 			continue
 		}
-		l.body = e.Append(l.body[:0])
+		l.body = fit(e, l.body[:0])
 		head = chain(&l.buf, head, 'e', l.body)
 		ids = append(ids, e.ID)
 	}
@@ -143,25 +177,54 @@ func (l *Log) Append(entries []Entry, sync bool) error {
 	for _, id := range ids {
 		l.remember(id)
 	}
+	for i := range entries {
+		l.wrote(entries[i].Time)
+	}
 	return nil
+}
+
+// fit appends the entry's JSON to b. One that is far too long loses its details and the end of its texts: better than none.
+func fit(e *Entry, b []byte) []byte {
+	if b = e.Append(b); len(b) < maxLine/2 {
+		return b
+	}
+	cut := *e
+	cut.Details = map[string]string{"shortened": "true"}
+	for _, s := range []*string{&cut.Operation, &cut.Version, &cut.Reason, &cut.Principal, &cut.AppID, &cut.UPN, &cut.CallerIP, &cut.ClientInfo, &cut.RequestID, &cut.RequestURI, &cut.Target} {
+		*s = (*s)[:min(len(*s), 4096)]
+	}
+	return cut.Append(b[:0])
 }
 
 // Checkpoint adds a signed statement of the present head and makes it durable.
 func (l *Log) Checkpoint(s Signer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := l.head.String()
-	body, err := json.Marshal(checkpoint{Head: at, PublicKey: s.Public(), Signature: s.Sign([]byte(checkpointLabel + at))})
+	return l.checkpoint(s)
+}
+
+func (l *Log) checkpoint(s Signer) error {
+	raw, head, err := signed(l.head, s)
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	head := chain(&buf, l.head, 'c', body)
-	if err := l.write(buf.Bytes(), true); err != nil {
+	if err := l.write(raw, true); err != nil {
 		return err
 	}
 	l.head = head
 	return nil
+}
+
+// signed is the line of a checkpoint behind head.
+func signed(head Head, s Signer) ([]byte, Head, error) {
+	at := head.String()
+	body, err := json.Marshal(checkpoint{Head: at, PublicKey: s.Public(), Signature: s.Sign([]byte(checkpointLabel + at))})
+	if err != nil {
+		return nil, head, err
+	}
+	var buf bytes.Buffer
+	next := chain(&buf, head, 'c', body)
+	return buf.Bytes(), next, nil
 }
 
 // chain writes one line behind head. It is the line's canonical JSON, put together by hand because encoding
@@ -188,6 +251,9 @@ func chain(buf *bytes.Buffer, head Head, kind byte, body []byte) Head {
 func (l *Log) write(b []byte, sync bool) error {
 	if l.closed {
 		return ErrClosed
+	}
+	if err := l.clear(); err != nil {
+		return err
 	}
 	_, err := l.f.WriteAt(b, l.size)
 	if err == nil && sync {
@@ -225,102 +291,4 @@ func (l *Log) Close() error {
 	}
 	l.closed = true
 	return errors.Join(l.f.Sync(), l.f.Close())
-}
-
-// parseLine checks one line against the head before it.
-func parseLine(raw []byte, before Head) (line, error) {
-	var ln line
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&ln); err != nil {
-		return line{}, fmt.Errorf("%w: line %d: %v", ErrBroken, before.Seq+1, err)
-	}
-	kind, body := byte('e'), ln.Entry
-	if ln.Checkpoint != nil {
-		kind, body = 'c', ln.Checkpoint
-	}
-	// The hash covers what a line says; demanding the one way of writing it leaves no byte uncovered.
-	if canonical, err := json.Marshal(ln); err != nil || !bytes.Equal(append(canonical, '\n'), raw) {
-		return line{}, fmt.Errorf("%w: line %d is not written as this program writes it", ErrBroken, before.Seq+1)
-	}
-	ok := (ln.Entry == nil) != (ln.Checkpoint == nil) && ln.Seq == before.Seq+1 && ln.Prev == before.Hash
-	if !ok || ln.Hash != chainHash(ln.Seq, ln.Prev, kind, body) {
-		return line{}, fmt.Errorf("%w: line %d does not follow from the one before it", ErrBroken, before.Seq+1)
-	}
-	if kind == 'c' {
-		return ln, verifyCheckpoint(ln.Checkpoint, before)
-	}
-	return ln, nil
-}
-
-func verifyCheckpoint(body []byte, before Head) error {
-	var c checkpoint
-	if err := json.Unmarshal(body, &c); err != nil || len(c.PublicKey) != ed25519.PublicKeySize {
-		return fmt.Errorf("%w: line %d: bad checkpoint", ErrBroken, before.Seq+1)
-	}
-	if c.Head != before.String() || !ed25519.Verify(c.PublicKey, []byte(checkpointLabel+c.Head), c.Signature) {
-		return fmt.Errorf("%w: line %d: checkpoint signature does not hold", ErrBroken, before.Seq+1)
-	}
-	return nil
-}
-
-// Report is what Verify found.
-type Report struct {
-	Head        Head
-	Checkpoints int
-	Signers     [][]byte // distinct checkpoint public keys, in order of appearance
-	SinceCheck  uint64   // lines after the last checkpoint: their truncation would not show
-}
-
-// Verify reads a whole chain, calling each (may be nil) with every entry. expect, when not empty, is a
-// head "seq:hash" kept elsewhere that must occur in the chain: it shows truncation.
-func Verify(r io.Reader, expect string, each func(Entry) error) (Report, error) {
-	rep := Report{Head: Head{Hash: zeroHash}}
-	seen := expect == "" || expect == rep.Head.String()
-	br := bufio.NewReaderSize(r, 1<<16)
-	for {
-		raw, err := br.ReadBytes('\n')
-		if errors.Is(err, io.EOF) && len(raw) == 0 {
-			break
-		}
-		if err != nil {
-			return rep, fmt.Errorf("%w: line %d is incomplete", ErrBroken, rep.Head.Seq+1)
-		}
-		ln, err := parseLine(raw, rep.Head)
-		if err != nil {
-			return rep, err
-		}
-		rep.Head = Head{Seq: ln.Seq, Hash: ln.Hash}
-		seen = seen || rep.Head.String() == expect
-		if err := rep.take(ln, each); err != nil {
-			return rep, err
-		}
-	}
-	if !seen {
-		return rep, fmt.Errorf("%w: the expected head %s does not occur: the file was truncated or belongs to another HSM", ErrBroken, expect)
-	}
-	return rep, nil
-}
-
-func (rep *Report) take(ln line, each func(Entry) error) error {
-	rep.SinceCheck++
-	if ln.Checkpoint != nil {
-		var c checkpoint
-		if err := json.Unmarshal(ln.Checkpoint, &c); err != nil {
-			return err
-		}
-		rep.Checkpoints, rep.SinceCheck = rep.Checkpoints+1, 0
-		if !slices.ContainsFunc(rep.Signers, func(k []byte) bool { return bytes.Equal(k, c.PublicKey) }) {
-			rep.Signers = append(rep.Signers, c.PublicKey)
-		}
-		return nil
-	}
-	if each == nil {
-		return nil
-	}
-	var e Entry
-	if err := json.Unmarshal(ln.Entry, &e); err != nil {
-		return fmt.Errorf("%w: line %d: %v", ErrBroken, ln.Seq, err)
-	}
-	return each(e)
 }

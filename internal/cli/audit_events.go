@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,20 +18,23 @@ import (
 
 // eventFilter says which events of an audit file are printed. What is empty counts for all.
 type eventFilter struct {
-	file, since, until, principal, key, operation, result string
+	file, since, until, principal, key, operation, result, callerIP, request, after string
 
 	from, to time.Time
 }
 
 func (f *eventFilter) flags(c *cobra.Command) *cobra.Command {
 	fs := c.Flags()
-	fs.StringVar(&f.file, "file", "", "audit file")
+	fs.StringVar(&f.file, "file", "", "audit file; the whole chain it belongs to is read")
 	fs.StringVar(&f.since, "since", "", "events from this time on: 2026-01-02T15:04:05Z, 2026-01-02 (UTC), or how long ago: 90m")
 	fs.StringVar(&f.until, "until", "", "events before this time")
 	fs.StringVar(&f.principal, "principal", "", "events of this caller: object id, application id or user name")
 	fs.StringVar(&f.key, "key", "", "events of the key with this name")
 	fs.StringVar(&f.operation, "operation", "", "events of this operation, such as KeySign")
 	fs.StringVar(&f.result, "result", "", "events with this outcome: Success, Denied or Failed")
+	fs.StringVar(&f.callerIP, "caller-ip", "", "events of callers at this address")
+	fs.StringVar(&f.request, "request-id", "", "events of the request with this x-ms-request-id (correlationId)")
+	fs.StringVar(&f.after, "from", "", "head SEQ:HASH that files which you have moved elsewhere ended with")
 	return require(c, "file")
 }
 
@@ -68,14 +72,16 @@ func (f *eventFilter) parse(now time.Time) error {
 func (f *eventFilter) fits(e *audit.Entry) bool {
 	is := func(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
 	return (f.from.IsZero() || !e.Time.Before(f.from)) && (f.to.IsZero() || e.Time.Before(f.to)) && is(f.operation, e.Operation) && is(f.result, e.Result) &&
+		is(f.callerIP, e.CallerIP) && is(f.request, e.RequestID) &&
 		(f.key == "" || strings.EqualFold("/keys/"+f.key, e.Target)) &&
 		(f.principal == "" || is(f.principal, e.Principal) || is(f.principal, e.AppID) || is(f.principal, e.UPN))
 }
 
 func (a *app) auditQuery() *cobra.Command {
 	var f eventFilter
-	c := a.verb("query", "Print events of an HSM's audit file", `Prints one AuditEvent a line, as JSON, oldest first. The chain is verified as it is read: exit code 4, after what stands before
-the break, means that the file was changed. Offline. Lines cut off at the end are noticed by audit verify --expect-head only.`, func(ctx context.Context) error {
+	c := a.verb("query", "Print events of an HSM's audit file", `Prints one AuditEvent a line, as JSON, oldest first; with -o table or -o tsv, its main members. All files of the chain are read, and verified on the
+way: exit code 4, after what stands before the break, means that they were changed. Offline, in little memory whatever their size. Lines cut off at the end are
+noticed by audit verify --expect-head only.`, func(ctx context.Context) error {
 		return a.events(ctx, &f, nil, func(e *audit.Entry) error { return a.printEvent(e) })
 	})
 	return f.flags(c)
@@ -84,9 +90,9 @@ the break, means that the file was changed. Offline. Lines cut off at the end ar
 func (a *app) auditTail() *cobra.Command {
 	var f eventFilter
 	var lines int
-	var follow bool
-	c := a.verb("tail", "Print the last events of an HSM's audit file", `Prints one AuditEvent a line, as JSON. The chain is verified as it is read, from its beginning: exit code 4 means that the file was
-changed. With --follow, events are printed as they come, until interrupted.`, func(ctx context.Context) error {
+	var grow bool
+	c := a.verb("tail", "Print the last events of an HSM's audit file", `Prints one AuditEvent a line, as JSON; with -o table or -o tsv, its main members. The chain is verified as it is read, from its beginning: exit code 4
+means that it was changed. With --follow, events are printed as they come, across rotations, until interrupted.`, func(ctx context.Context) error {
 		var last []audit.Entry
 		caught := false
 		flush := func() error {
@@ -99,7 +105,7 @@ changed. With --follow, events are printed as they come, until interrupted.`, fu
 			return nil
 		}
 		var wait func() error
-		if follow {
+		if grow {
 			wait = flush
 		}
 		err := a.events(ctx, &f, wait, func(e *audit.Entry) error {
@@ -114,34 +120,58 @@ changed. With --follow, events are printed as they come, until interrupted.`, fu
 		return errors.Join(err, flush())
 	})
 	c.Flags().IntVarP(&lines, "lines", "n", 10, "how many events")
-	c.Flags().BoolVar(&follow, "follow", false, "go on with the events that come")
+	c.Flags().BoolVarP(&grow, "follow", "f", false, "go on with the events that come")
 	return f.flags(c)
 }
 
+// printEvent prints an event: as it stands in the file, or its main members in columns.
 func (a *app) printEvent(e *audit.Entry) error {
-	_, err := a.out.Write(append(e.Append(nil), '\n'))
+	line := e.Append(nil)
+	who, status := cmp.Or(e.UPN, e.Principal, e.AppID, "-"), "-"
+	if e.Status != 0 {
+		status = strconv.Itoa(e.Status)
+	}
+	cells := []string{e.Time.Format(time.RFC3339), e.Operation, e.Result, status, who, cmp.Or(e.CallerIP, "-"), cmp.Or(e.Target, "-")}
+	for i := range cells {
+		cells[i] = oneLine(cells[i])
+	}
+	switch a.output {
+	case formatNone:
+		return nil
+	case formatTSV:
+		line = []byte(strings.Join(cells, "\t"))
+	case formatTable:
+		line = fmt.Appendf(nil, eventColumns, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6])
+	}
+	_, err := a.out.Write(append(line, '\n'))
 	return err
 }
 
-// events verifies a file and calls each with the events that fit. With wait, it goes on at the end of the file until
-// ctx ends, and calls wait whenever all there is has been read.
+// eventColumns are wide enough for what is usual: a table that is printed as it is read cannot measure them first.
+const eventColumns = "%-20s  %-28s  %-7s  %-6s  %-36s  %-15s  %s"
+
+func (a *app) eventHeading() error {
+	if a.output != formatTable {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, eventColumns+"\n", "Time", "Operation", "Result", "Status", "Principal", "CallerIP", "Target")
+	return err
+}
+
+// events verifies the chain that f names and calls each with the events that fit. With wait, it goes on at the end until ctx
+// ends, also in the files that follow, and calls wait whenever all there is has been read.
 func (a *app) events(ctx context.Context, f *eventFilter, wait func() error, each func(*audit.Entry) error) error {
 	if err := f.parse(a.now()); err != nil {
 		return err
 	}
-	file, err := os.Open(f.file)
+	files, err := chainFiles(f.file)
 	if err != nil {
-		return fmt.Errorf("read the audit file: %w", err)
+		return err
 	}
-	defer func() { _ = file.Close() }()
-	var r io.Reader
-	growing := &growingFile{ctx: ctx, f: file, wait: wait}
-	if r = growing; wait == nil {
-		if r, err = a.wholeLines(file); err != nil {
-			return fmt.Errorf("read the audit file: %w", err)
-		}
+	if err := a.eventHeading(); err != nil {
+		return err
 	}
-	_, err = audit.Verify(r, "", func(e audit.Entry) error {
+	take := func(e audit.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -149,77 +179,52 @@ func (a *app) events(ctx context.Context, f *eventFilter, wait func() error, eac
 			return nil
 		}
 		return each(&e)
-	})
-	switch {
-	case growing.err != nil:
-		return growing.err
-	case wait != nil && ctx.Err() != nil:
-		return nil // interrupted, as it is meant to end
-	case err != nil:
-		return fmt.Errorf("%s: %w", f.file, err)
 	}
-	return nil
+	if wait != nil {
+		return follow(ctx, f.file, wait, take)
+	}
+	rep, err := audit.VerifyFiles(files, audit.Expect{Growing: true, From: f.after}, take)
+	if rep.Torn > 0 {
+		a.note(fmt.Sprintf("The last %d bytes are no whole line: it is being written, or a crash cut it.", rep.Torn))
+	}
+	return err
 }
 
-// wholeLines is the file as it is now, without a last line that is being written.
-func (a *app) wholeLines(f *os.File) (io.Reader, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	size, end := st.Size(), st.Size()
-	for room := make([]byte, 1<<16); end > 0; {
-		from := max(0, end-int64(len(room)))
-		b := room[:end-from]
-		if _, err := f.ReadAt(b, from); err != nil {
-			return nil, err
-		}
-		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-			end = from + int64(i) + 1
-			break
-		}
-		end = from
-	}
-	if end < size {
-		a.note(fmt.Sprintf("The last %d bytes are no whole line: it is being written, or a crash cut it.", size-end))
-	}
-	return io.NewSectionReader(f, 0, end), nil
-}
-
-// growingFile reads a file that is appended to. Its end is the end of ctx.
-type growingFile struct {
-	ctx  context.Context
-	f    *os.File
-	at   int64
-	wait func() error
-	err  error
-}
-
-// growPause is how often a file is looked at for more.
+// growPause is how often a chain is looked at for more.
 const growPause = 200 * time.Millisecond
 
-func (g *growingFile) Read(b []byte) (int, error) {
+// follow reads a chain until ctx ends, which is how it is meant to end.
+func follow(ctx context.Context, path string, wait func() error, take func(audit.Entry) error) (err error) {
+	r, err := audit.NewReader(path, audit.Position{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
 	for {
-		n, err := g.f.Read(b)
-		g.at += int64(n)
-		if n > 0 || err != nil && !errors.Is(err, io.EOF) {
-			return n, err
-		}
-		st, err := g.f.Stat()
-		if err == nil && st.Size() < g.at {
-			err = fmt.Errorf("%w: the file has become shorter", audit.ErrBroken)
-		}
-		if err == nil {
-			err = g.wait()
-		}
-		if err != nil {
-			g.err = err
-			return 0, err
-		}
-		select {
-		case <-g.ctx.Done():
-			return 0, io.EOF
-		case <-time.After(growPause):
+		ln, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if err := wait(); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(growPause):
+			}
+		case err != nil:
+			return err
+		case !ln.Checkpoint:
+			var e audit.Entry
+			if err := json.Unmarshal(ln.Body, &e); err != nil {
+				return fmt.Errorf("%w: line %d: %w", audit.ErrBroken, ln.Head.Seq, err)
+			}
+			if err := take(e); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
 		}
 	}
 }

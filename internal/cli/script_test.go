@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 		"accept":     program(accept),
 		"mkbackup":   program(mkBackup),
 		"mkaudit":    program(mkAudit),
+		"dropfile":   program(dropFile),
 		"mkkek":      program(mkKEK),
 		"openbyok":   program(openBYOK),
 		"mkevidence": program(mkEvidence),
@@ -174,29 +175,6 @@ func mkBackup(args []string) error {
 		}
 	}, r)
 	return err
-}
-
-// mkAudit FILE ENTRIES: an audit file with a checkpoint at its end.
-func mkAudit(args []string) error {
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
-	}
-	l, err := audit.Open(args[0])
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		e := audit.Entry{ID: fmt.Sprintf("id-%d", i), Time: time.Unix(int64(i), 0).UTC(), Operation: "KeyCreate", Result: "Success"}
-		if i%5 == 4 {
-			e.Operation, e.Result, e.Status, e.Principal, e.UPN, e.Target = "KeySign", "Denied", 403, "11111111-1111-4111-8111-111111111111", "someone@contoso.com", "/keys/Rsa"
-		}
-		if err := l.Append([]audit.Entry{e}, false); err != nil {
-			return err
-		}
-	}
-	fmt.Println(l.Head())
-	return errors.Join(l.Checkpoint(testRoot().LocalSigner("11111111-1111-4111-8111-111111111111")), l.Close())
 }
 
 // flip FILE MARK [OFFSET]: changes the byte at OFFSET (0) behind the first MARK to another of its alphabet.

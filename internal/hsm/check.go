@@ -173,6 +173,10 @@ func (ck *checker) local(name string, kv store.KV) {
 		if err := json.Unmarshal(kv.Val, &e); err != nil || e.ID == "" {
 			ck.report("audit outbox record %s is damaged: %v", id, err)
 		}
+	case name == "audit":
+		if _, err := audit.ParseHead(string(kv.Val)); err != nil {
+			ck.report("the remembered head of the audit log: %w", err)
+		}
 	case strings.HasPrefix(name, "sweep/k/"):
 		if string(kv.Val) == ck.v.dev.Generation {
 			ck.swept[key.IncarnationID(strings.TrimPrefix(name, "sweep/k/"))] = true

@@ -16,6 +16,8 @@ var (
 	ErrUnavailable = errors.New("the HSM cannot reach its store")
 	// ErrAudit: the audit log takes no entries, so nothing is done that needs one.
 	ErrAudit = errors.New("the audit log of the HSM cannot be written, so nothing can be changed until it can: the operator of this server must make room for it, or repair its disk; nothing needs a restart")
+	// ErrAuditLost: the audit files are not those that the HSM wrote: an older copy, or cut short. It does not open with them.
+	ErrAuditLost = errors.New("the audit log has lost entries")
 	// ErrGone: the HSM was deleted.
 	ErrGone = errors.New("the HSM has been deleted")
 	// ErrBusy: another backup or restore is running.

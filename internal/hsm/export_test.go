@@ -106,6 +106,7 @@ type testHSM struct {
 	below     store.Store       // survives restarts
 	faults    *storetest.Faults // in front of below
 	auditPath string
+	rotation  audit.Options // of the audit log
 
 	mu         sync.Mutex
 	containers map[string]*blobtest.Mem // by URI: what OpenContainer finds
@@ -148,7 +149,7 @@ func newTestHSMOn(t testing.TB, below store.Store) *testHSM {
 // open starts the device on the store as it is.
 func (r *testHSM) open() {
 	r.t.Helper()
-	log, err := audit.Open(r.auditPath)
+	log, err := audit.OpenWith(r.auditPath, r.rotation)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,14 +192,21 @@ func (r *testHSM) check() {
 // half written.
 func (r *testHSM) auditLog() []audit.Entry {
 	r.t.Helper()
-	f, err := os.Open(r.auditPath)
+	var out []audit.Entry
+	if _, err := audit.VerifyFiles(r.auditFiles(), audit.Expect{}, func(e audit.Entry) error { out = append(out, e); return nil }); err != nil {
+		r.t.Error(err)
+	}
+	return out
+}
+
+func (r *testHSM) auditFiles() (out []string) {
+	r.t.Helper()
+	files, err := audit.Segments(r.auditPath)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer f.Close()
-	var out []audit.Entry
-	if _, err := audit.Verify(f, "", func(e audit.Entry) error { out = append(out, e); return nil }); err != nil {
-		r.t.Error(err)
+	for _, f := range files {
+		out = append(out, f.Path)
 	}
 	return out
 }

@@ -187,6 +187,10 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
 		queue: make(chan queued, 4096), kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob), jobbed: jobTallies()}
 	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if _, err := h.auditHeld(ctx); err != nil {
+		h.cancel()
+		return nil, err
+	}
 	if err := h.Unseal(ctx); err != nil && !errors.Is(err, ErrSealed) {
 		h.cancel()
 		return nil, err

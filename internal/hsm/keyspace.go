@@ -23,6 +23,7 @@ import (
 //	g/<gen>/v/<incarnation>/<version>   one version apart from its material
 //	l/job/<id>                          job document (sealed to this HSM)
 //	l/xk                                exchange key (sealed to this HSM)
+//	l/audit                             head of the audit log, "seq:hash", that its file must have (plain)
 //	l/out/<id>                          audit entry waiting for the file (plain)
 //	l/sweep/k/<inc>                     versions to delete (plain); generations no longer referred to need no record
 
@@ -35,6 +36,8 @@ func (h *HSM) exchangeKeyKey() string { return h.at("l/xk") }
 func (h *HSM) jobKey(id string) string { return h.at("l/job/" + id) }
 
 func (h *HSM) generationPrefix(gen string) string { return h.at("g/" + gen + "/") }
+
+func (h *HSM) auditHeadKey() string { return h.at("l/audit") }
 
 func (h *HSM) outboxPrefix() string { return h.at("l/out/") }
 

@@ -101,6 +101,8 @@ func (h *HSM) kickSequencer() {
 type sequencer struct {
 	*HSM
 	backlog []audit.Entry
+	kept    audit.Head // that the store remembers
+	stuck   bool       // the last rotation failed; the next try is a second later
 }
 
 // sequence runs the sequencer until Close.
@@ -124,6 +126,7 @@ func (h *HSM) sequence() {
 		case <-retry.C: // the store or the file failed before: try again
 			s.retry()
 			s.drainOutbox(h.life)
+			s.second()
 		case <-h.life.Done():
 			s.finish()
 			return
@@ -170,6 +173,7 @@ func (s *sequencer) write(batch []audit.Entry, sync bool) error {
 		return fmt.Errorf("%w: %w", ErrAudit, err)
 	}
 	s.maybeCheckpoint(uint64(len(batch)))
+	s.maybeRotate()
 	return nil
 }
 
@@ -190,7 +194,7 @@ func (s *sequencer) retry() {
 // nothing else waits, the file has taken all there was.
 func (s *sequencer) drainOutbox(ctx context.Context) {
 	for len(s.backlog) == 0 {
-		page, err := s.store.Range(ctx, store.Query{Prefix: s.outboxPrefix(), Limit: store.MaxOps})
+		page, err := s.store.Range(ctx, store.Query{Prefix: s.outboxPrefix(), Limit: store.MaxOps - 1})
 		if err != nil {
 			return // unavailable; the ticker comes back
 		}
@@ -227,13 +231,13 @@ func (s *sequencer) moveToFile(ctx context.Context, kvs []store.KV) error {
 	if err := s.write(entries, true); err != nil {
 		return err
 	}
-	_, err := s.store.Txn(ctx, nil, ops)
-	return err
+	return s.keepHead(ctx, ops)
 }
 
 func (s *sequencer) maybeCheckpoint(added uint64) {
 	if seq := s.cfg.Audit.Head().Seq; seq/checkpointEvery != (seq-min(added, seq))/checkpointEvery {
 		s.checkpoint()
+		s.remember(s.life)
 	}
 }
 
@@ -266,4 +270,5 @@ func (s *sequencer) finish() {
 		s.log.ErrorContext(ctx, "audit entries of operations that changed nothing are lost: their file takes none", "count", n)
 	}
 	s.checkpoint()
+	s.remember(ctx)
 }

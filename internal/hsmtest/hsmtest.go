@@ -278,7 +278,7 @@ func (s *Site) Records(prefix string) []string {
 	return out
 }
 
-// State is everything the store has but audit entries on their way to their file, and sweeps.
+// State is everything the store has but audit entries on their way to their file, heads of audit logs, and sweeps.
 func (s *Site) State() map[string]string {
 	s.T.Helper()
 	return s.StateOf(s.T)
@@ -293,7 +293,7 @@ func (s *Site) StateOf(t testing.TB) map[string]string {
 	}
 	out := make(map[string]string, len(page.KVs))
 	for _, kv := range page.KVs {
-		if !strings.Contains(kv.Key, "/l/out/") && !strings.Contains(kv.Key, "/l/sweep/") {
+		if !strings.Contains(kv.Key, "/l/out/") && !strings.HasSuffix(kv.Key, "/l/audit") && !strings.Contains(kv.Key, "/l/sweep/") {
 			out[kv.Key] = string(kv.Val)
 		}
 	}

@@ -42,7 +42,7 @@ func (s *Site) Content(d *hsm.HSM) map[string]string {
 	}
 	out := make(map[string]string, len(page.KVs))
 	for _, kv := range page.KVs {
-		if !strings.HasPrefix(kv.Key, prefix+"l/out/") {
+		if !strings.HasPrefix(kv.Key, prefix+"l/out/") && kv.Key != prefix+"l/audit" {
 			out[kv.Key] = string(kv.Val)
 		}
 	}
