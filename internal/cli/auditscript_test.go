@@ -80,7 +80,7 @@ func rotate(l *audit.Log, s audit.Signer) error {
 	if err != nil || !ok {
 		return err
 	}
-	if err := l.Append([]audit.Entry{{ID: "removed", Operation: audit.FilesRemoved, Result: "Success", Time: time.Unix(9, 0).UTC(), Details: r.Details()}}, true); err != nil {
+	if err := l.Append([]audit.Entry{{ID: "removed-" + r.Through.String(), Operation: audit.FilesRemoved, Result: "Success", Time: time.Unix(9, 0).UTC(), Details: r.Details()}}, true); err != nil {
 		return err
 	}
 	return l.Remove(r)

@@ -88,7 +88,7 @@ func (p place) check(ctx context.Context, out io.Writer, log *slog.Logger) (err 
 	if err != nil {
 		return err
 	}
-	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p), Clock: time.Now, Log: log,
+	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now, Log: log,
 		OpenContainer: func(context.Context, hsm.ContainerRequest) (blob.Container, error) { return nil, blob.ErrBadTarget }})
 	if err != nil {
 		return err
@@ -124,12 +124,16 @@ func report(ctx context.Context, f *fleet.Fleet, out io.Writer, verify func(id s
 	return err
 }
 
-// verifyAudit reads the chain from its beginning.
+// verifyAudit reads the chain from its beginning, in all its files.
 func verifyAudit(path string) error {
-	f, err := os.Open(path)
+	segments, err := audit.Segments(path)
 	if err != nil {
 		return err
 	}
-	_, err = audit.Verify(f, "", nil)
-	return errors.Join(err, f.Close())
+	files := []string{path}
+	for i, s := range segments {
+		files = append(files[:i], s.Path)
+	}
+	_, err = audit.VerifyFiles(files, audit.Expect{}, nil)
+	return err
 }

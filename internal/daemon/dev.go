@@ -19,6 +19,7 @@ import (
 
 	"redoubt/internal/api/attest"
 	"redoubt/internal/api/identity"
+	"redoubt/internal/audit"
 	"redoubt/internal/authn"
 	"redoubt/internal/cloud"
 	"redoubt/internal/durable"
@@ -319,7 +320,7 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir)),
+	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir), audit.Options{}),
 		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions,
 		Attestation: trusted, SyncAudit: d.cfg.SyncAudit, Log: d.log}, d.cfg.ReadyKeys)
 	return err

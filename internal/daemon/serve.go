@@ -128,7 +128,7 @@ func (s *Server) openData(ctx context.Context) error {
 	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.o.testOnlyResolve, nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
 	l := s.cfg.Limits
-	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p), OpenContainer: s.openContainer, Clock: time.Now,
+	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p, s.cfg.Audit.options()), OpenContainer: s.openContainer, Clock: time.Now,
 		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Log: s.log}, l.ReadyKeys)
 	return err
 }

@@ -140,14 +140,15 @@ type realm struct {
 	idp  *idp
 	ca   *testCA
 
-	addr string // of the running server
-	http *http.Client
+	addr    string // of the running server
+	stopped map[*Server]bool
+	http    *http.Client
 }
 
 // newRealm writes everything that `redoubtd init` and `serve` are given. more is put at the end of the file.
 func newRealm(t *testing.T, more string) *realm {
 	t.Helper()
-	r := &realm{t: t, dir: t.TempDir(), idp: newIDP(t), ca: newTestCA(t)}
+	r := &realm{t: t, dir: t.TempDir(), stopped: map[*Server]bool{}, idp: newIDP(t), ca: newTestCA(t)}
 	r.file = r.path("redoubt.toml")
 	r.writePair("first")
 	r.write("outside.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.idp.srv.Certificate().Raw}))
@@ -219,13 +220,21 @@ func (r *realm) serve(o ServeOptions) *Server {
 	r.t.Helper()
 	s := must[*Server](r.t)(StartServe(r.t.Context(), r.config(), o))
 	r.addr = s.addr.String()
-	r.t.Cleanup(func() {
-		r.http.CloseIdleConnections()
-		if err := s.Close(); err != nil {
-			r.t.Error(err)
-		}
-	})
+	r.t.Cleanup(func() { r.stop(s) })
 	return s
+}
+
+// stop ends the site; its data stay.
+func (r *realm) stop(s *Server) {
+	r.t.Helper()
+	r.http.CloseIdleConnections()
+	if r.stopped[s] {
+		return
+	}
+	r.stopped[s] = true
+	if err := s.Close(); err != nil {
+		r.t.Error(err)
+	}
 }
 
 // client is the owner's.

@@ -84,11 +84,6 @@ type LimitsConfig struct {
 	Drain              Duration `toml:"drain"`
 }
 
-// AuditConfig is about the audit logs of the HSMs.
-type AuditConfig struct {
-	Sync bool `toml:"sync"`
-}
-
 // Duration is written as Go writes it: "30m", "1h30m".
 type Duration time.Duration
 
@@ -113,6 +108,7 @@ func defaults() Config {
 		Storage: StorageConfig{Suffixes: []string{".blob.core.windows.net"}},
 		Limits: LimitsConfig{Connections: 4096, Keys: 5000, Versions: 100, RestorePointMaxAge: Duration(30 * time.Minute), ReadyKeys: true,
 			Drain: Duration(30 * time.Second)},
+		Audit: AuditConfig{RotateSize: 64 << 20},
 	}
 }
 

@@ -92,6 +92,11 @@ func TestBadConfig(t *testing.T) {
 		"storage suffix":       {"[names]", "[storage]\nsuffixes = [\"windows.net\"]\n[names]", "storage.suffixes: "},
 		"all addresses":        {"[names]", "[storage]\nallow-ranges = [\"0.0.0.0/0\"]\n[names]", "storage.allow-ranges: "},
 		"no range":             {"[names]", "[storage]\nallow-ranges = [\"10.0.0.1\"]\n[names]", "line 9: "},
+		"no size":              {"[names]", "[audit]\nrotate-size = \"64\"\n[names]", "is not a size"},
+		"small audit files":    {"[names]", "[audit]\nrotate-size = \"1KiB\"\n[names]", "audit.rotate-size: "},
+		"short audit files":    {"[names]", "[audit]\nrotate-age = \"1s\"\n[names]", "audit.rotate-age: "},
+		"keep less than none":  {"[names]", "[audit]\nkeep = -1\n[names]", "audit.keep: "},
+		"keep without end":     {"[names]", "[audit]\nkeep = 5\nrotate-size = \"0\"\n[names]", "audit.keep: "},
 		"no connections":       {"[names]", "[limits]\nconnections = 0\n[names]", "limits: "},
 		"no drain":             {"[names]", "[limits]\ndrain = \"0s\"\n[names]", "limits.drain: "},
 	} {
