@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"redoubt/internal/cloud"
 	"redoubt/internal/rbac"
@@ -24,21 +25,34 @@ import (
 // The identity is chosen with client_id, principal_id (or object_id), or mi_res_id (or msi_res_id); without
 // any, the only one there is. It is an http.Handler, safe for concurrent use.
 type MSI struct {
+	managed
+	secret [sha256.Size]byte
+}
+
+// managed makes tokens for managed identities; MSI and IMDS are two ways to ask for them.
+type managed struct {
 	issuer *Issuer
 	dir    Directory
-	secret [sha256.Size]byte
 	log    *slog.Logger
 }
 
-// NewMSI returns the handler. The secret must not be empty.
-func NewMSI(issuer *Issuer, dir Directory, headerSecret string, log *slog.Logger) (*MSI, error) {
-	if issuer == nil || dir == nil || headerSecret == "" {
-		return nil, errors.New("identity: managed identity needs an issuer, a directory and a header secret")
+func newManaged(issuer *Issuer, dir Directory, log *slog.Logger) (managed, error) {
+	if issuer == nil || dir == nil {
+		return managed{}, errors.New("identity: managed identity needs an issuer and a directory")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &MSI{issuer: issuer, dir: dir, secret: sha256.Sum256([]byte(headerSecret)), log: log}, nil
+	return managed{issuer, dir, log}, nil
+}
+
+// NewMSI returns the handler. The secret must not be empty.
+func NewMSI(issuer *Issuer, dir Directory, headerSecret string, log *slog.Logger) (*MSI, error) {
+	m, err := newManaged(issuer, dir, log)
+	if err == nil && headerSecret == "" {
+		err = errors.New("identity: the App Service endpoint needs a header secret")
+	}
+	return &MSI{managed: m, secret: sha256.Sum256([]byte(headerSecret))}, err
 }
 
 // msiResponse is the answer of api-version 2019-08-01.
@@ -61,35 +75,50 @@ func (m *MSI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, http.StatusMethodNotAllowed, "Managed identity tokens are asked for with GET.")
 		return
 	}
+	t, status, problem := m.token(r)
+	if problem != "" {
+		m.refuse(w, status, problem)
+		return
+	}
+	writeJSON(w, http.StatusOK, msiResponse{AccessToken: t.token, ExpiresOn: strconv.FormatInt(t.expires.Unix(), 10),
+		Resource: t.resource, TokenType: "Bearer", ClientID: t.clientID})
+}
+
+func (m *MSI) refuse(w http.ResponseWriter, status int, text string) {
+	writeJSON(w, status, map[string]any{"statusCode": status, "message": text})
+}
+
+// managedToken is one that was made.
+type managedToken struct {
+	token, resource, clientID string
+	expires                   time.Time
+}
+
+// token answers a request's query, or says what is wrong.
+func (m managed) token(r *http.Request) (t managedToken, status int, problem string) {
 	q := r.URL.Query()
 	sc, err := parseScope(q.Get("resource"))
 	if err != nil || !m.issuer.Serves(sc.resource) {
-		m.refuse(w, http.StatusBadRequest, "The parameter resource must name a resource of this cloud.")
-		return
+		return t, http.StatusBadRequest, "The parameter resource must name a resource of this cloud."
 	}
 	mi, problem, err := m.choose(r.Context(), q)
-	if err != nil {
-		m.log.Error("managed identity failed", "error", err)
-		m.refuse(w, http.StatusInternalServerError, "The identity service failed; its log says why.")
-		return
-	}
 	if problem != "" {
-		m.refuse(w, http.StatusBadRequest, problem)
-		return
+		return t, http.StatusBadRequest, problem
 	}
-	p := rbac.Principal{ID: mi.PrincipalID, Tenant: m.issuer.tenant, AppID: mi.ClientID}
-	token, expires, err := m.issuer.Mint(r.Context(), p, sc.resource, map[string]any{"xms_mirid": mi.ResourceID, "appidacr": "2"})
+	t = managedToken{resource: sc.resource, clientID: mi.ClientID}
+	if err == nil {
+		p := rbac.Principal{ID: mi.PrincipalID, Tenant: m.issuer.tenant, AppID: mi.ClientID}
+		t.token, t.expires, err = m.issuer.Mint(r.Context(), p, sc.resource, map[string]any{"xms_mirid": mi.ResourceID, "appidacr": "2"})
+	}
 	if err != nil {
 		m.log.Error("managed identity failed", "error", err)
-		m.refuse(w, http.StatusInternalServerError, "The identity service failed; its log says why.")
-		return
+		return t, http.StatusInternalServerError, "The identity service failed; its log says why."
 	}
-	writeJSON(w, http.StatusOK, msiResponse{AccessToken: token, ExpiresOn: strconv.FormatInt(expires.Unix(), 10),
-		Resource: sc.resource, TokenType: "Bearer", ClientID: mi.ClientID})
+	return t, 0, ""
 }
 
 // choose finds the identity that the request means, or says what is wrong with it.
-func (m *MSI) choose(ctx context.Context, q map[string][]string) (mi cloud.ManagedIdentity, problem string, err error) {
+func (m managed) choose(ctx context.Context, q map[string][]string) (mi cloud.ManagedIdentity, problem string, err error) {
 	all, err := m.dir.ManagedIdentities(ctx, "/")
 	if err != nil {
 		return mi, "", err
@@ -121,8 +150,4 @@ func (m *MSI) choose(ctx context.Context, q map[string][]string) (mi cloud.Manag
 		return mi, "There is no managed identity; create one with 'az identity create'.", nil
 	}
 	return mi, "There are several managed identities; choose one with client_id, principal_id or mi_res_id.", nil
-}
-
-func (m *MSI) refuse(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, map[string]any{"statusCode": status, "message": text})
 }
