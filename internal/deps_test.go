@@ -85,6 +85,7 @@ var modules = map[string][]string{
 	"github.com/spf13/cobra":      {"cli", "daemon"},
 	"github.com/pelletier/":       {"daemon"},
 	"golang.org/x/net/":           {"daemon"},
+	"software.sslmate.com/":       {"daemon"},
 	"github.com/go-jose/go-jose/": {"authn", "api/identity", "cloud", "release/authority", "api/attest"},
 	"github.com/coreos/go-oidc/":  {"authn", "daemon"},
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},

@@ -40,6 +40,8 @@ type DevConfig struct {
 	BlobEndpoint string
 	// IdentityEndpoint offers the managed identities to programs through App Service's variables.
 	IdentityEndpoint bool
+	// IMDS offers them as the metadata service of a virtual machine does.
+	IMDS bool
 	// RestorePointMaxAge is how old the backup may be that a full restore demands; 0 means any since
 	// activation or the last restore.
 	RestorePointMaxAge time.Duration
@@ -76,6 +78,7 @@ type Dev struct {
 	signIn    *identity.Server
 
 	identityAddr net.Addr // nil unless the identity endpoint is on
+	imdsAddr     net.Addr // nil unless IMDS is on
 
 	running
 	front *swap
@@ -117,7 +120,7 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 	if err := d.listen(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.serveIdentityEndpoint(); err != nil {
+	if err := d.serveManagedIdentity(); err != nil {
 		return nil, err
 	}
 	if err := d.writeEnv(); err != nil {
@@ -176,6 +179,9 @@ func (d *Dev) openState(ctx context.Context) error {
 		d.log.Warn("there is a new certificate authority; programs that trust the old one must read ca.pem again", "file", d.path("ca.pem"))
 	}
 	if err := durable.WriteFile(d.path("ca.pem"), d.ca.pem, 0o644); err != nil {
+		return err
+	}
+	if err := d.writeTruststore(); err != nil {
 		return err
 	}
 	if err := d.openListeners(key); err != nil {

@@ -23,7 +23,7 @@ func TestEnvContract(t *testing.T) {
 	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("env.sh: %v, %v", fi, err)
 	}
-	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "AZURE_CONFIG_DIR", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID",
+	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "JAVA_TOOL_OPTIONS", "AZURE_CONFIG_DIR", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID",
 		"AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME", "AZURE_PASSWORD", "REDOUBT_PROXY_PORT"} {
 		c := exec.CommandContext(t.Context(), "sh", "-ec", `. "$1"; printenv "$2"`, "sh", path, name)
 		c.Env = []string{"PATH=" + os.Getenv("PATH")}

@@ -58,6 +58,7 @@ func (d *Dev) Env() []Variable {
 		{"HTTPS_PROXY", "http://127.0.0.1:" + port}, {"NO_PROXY", notProxied},
 		{"https_proxy", "http://127.0.0.1:" + port}, {"no_proxy", notProxied}, // where both are set, these win
 		{"REQUESTS_CA_BUNDLE", d.path("ca.pem")}, {"SSL_CERT_FILE", d.path("ca.pem")}, {"NODE_EXTRA_CA_CERTS", d.path("ca.pem")},
+		{"JAVA_TOOL_OPTIONS", d.javaOptions(port)},
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
 		{"AZURE_TENANT_ID", a.Tenant.ID}, {"AZURE_SUBSCRIPTION_ID", a.Subscription.ID},
 		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.Load().ClientSecret},

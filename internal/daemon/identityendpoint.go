@@ -9,37 +9,54 @@ import (
 	"redoubt/internal/api/identity"
 )
 
-// serveIdentityEndpoint offers managed identities to programs the way App Service does: a plain HTTP
-// address on loopback and a secret header, both in env.sh. It is off unless asked for, because the SDKs'
-// default credential prefers it to a person's sign-in once the variables are there.
-func (d *Dev) serveIdentityEndpoint() error {
-	if !d.cfg.IdentityEndpoint {
-		return nil
+// serveManagedIdentity offers managed identities to programs in the two ways in which Azure does: as App Service,
+// with a plain HTTP address on loopback and a secret header, and as the metadata service of a virtual machine, with
+// an address alone. Both are in env.sh. They are off unless asked for, because the SDKs' default credential
+// prefers them to a person's sign-in once the variables are there.
+func (d *Dev) serveManagedIdentity() error {
+	if d.cfg.IdentityEndpoint {
+		msi, err := identity.NewMSI(d.issuer, d.cloud, d.msiHeader, d.log)
+		if err == nil {
+			d.identityAddr, err = d.servePlain(msi, "identity")
+		}
+		if err != nil {
+			return err
+		}
 	}
-	msi, err := identity.NewMSI(d.issuer, d.cloud, d.msiHeader, d.log)
-	if err != nil {
+	if d.cfg.IMDS {
+		imds, err := identity.NewIMDS(d.issuer, d.cloud, d.log)
+		if err == nil {
+			d.imdsAddr, err = d.servePlain(imds, "imds")
+		}
 		return err
 	}
-	l, err := d.bind(net.JoinHostPort("127.0.0.1", "0"), "identity")
+	return nil
+}
+
+// servePlain answers plain HTTP on a port of loopback.
+func (d *Dev) servePlain(h http.Handler, what string) (net.Addr, error) {
+	l, err := d.bind(net.JoinHostPort("127.0.0.1", "0"), what)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d.identityAddr = l.Addr()
-	srv := &http.Server{Handler: msi, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: headerTime, IdleTimeout: idleTime,
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: headerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerBytes, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 	d.servers = append(d.servers, srv)
 	d.work.Go(func() {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			d.log.Error("the identity endpoint ended", "error", err)
+			d.log.Error("a managed identity endpoint ended", "endpoint", what, "error", err)
 		}
 	})
-	return nil
+	return l.Addr(), nil
 }
 
-// identityVariables are the lines that env.sh gets for it.
-func (d *Dev) identityVariables() []Variable {
-	if d.identityAddr == nil {
-		return nil
+// identityVariables are the lines that env.sh gets for them.
+func (d *Dev) identityVariables() (vars []Variable) {
+	if d.identityAddr != nil {
+		vars = append(vars, Variable{"IDENTITY_ENDPOINT", "http://" + d.identityAddr.String() + "/msi/token"}, Variable{"IDENTITY_HEADER", d.msiHeader})
 	}
-	return []Variable{{"IDENTITY_ENDPOINT", "http://" + d.identityAddr.String() + "/msi/token"}, {"IDENTITY_HEADER", d.msiHeader}}
+	if d.imdsAddr != nil {
+		vars = append(vars, Variable{"AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://" + d.imdsAddr.String()})
+	}
+	return vars
 }
