@@ -1,5 +1,6 @@
 // Command compat-az is the az program of the compat run: every subcommand of `az keyvault key` and `az keyvault
-// setting` that takes --hsm-name, by the genuine Azure CLI, with the checks that a user would make by openssl.
+// setting` that takes --hsm-name, network rules, and keys through the control plane (az rest), by the genuine Azure
+// CLI, with the checks that a user would make by openssl.
 // ../README.md tells its environment and what it must do.
 package main
 
@@ -61,6 +62,12 @@ var parts = []struct {
 	{"transfer", (*session).transfer}, {"rotation", (*session).rotation}, {"release", (*session).release}, {"extras", (*session).extras}, {"settings", (*session).settings},
 }
 
+// alone are parts that run one after the other behind the others: they change what the whole HSM does.
+var alone = []struct {
+	name string
+	do   func(*session)
+}{{"network", (*session).network}, {"arm-keys", (*session).armKeys}}
+
 // atOnce is how many az processes run at a time; they wait for the network now and then.
 const atOnce = 3
 
@@ -84,6 +91,13 @@ func (s *session) walk(names []string) {
 	}
 	group.Wait()
 	fatal(errors.Join(failures...))
+	for _, p := range alone {
+		if len(names) == 0 || contains(names, p.name) {
+			if err := guarded(func() { p.do(s) }); err != nil {
+				fatal(fmt.Errorf("%s: %w", p.name, err))
+			}
+		}
+	}
 	if len(names) == 0 {
 		s.complete()
 	}
