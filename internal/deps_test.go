@@ -50,6 +50,7 @@ api/identity: api/azhttp authn cloud rbac
 api/graph: api/azhttp authn cloud
 api/storage: durable
 api/attest: api/azhttp
+metrics: api/azhttp authn hsm keypool store/bolt tally
 store/mem: store
 store/bolt: store durable tally
 store/storetest: store
@@ -91,6 +92,7 @@ var modules = map[string][]string{
 	"golang.org/x/crypto/":        {"unlock/passfile", "cloud", "securitydomain", "material"},
 	"gitlab.com/yawning/":         {"material", "drill"},
 	"github.com/decred/":          {}, // the other opinion in material's tests
+	"github.com/prometheus/":      {"metrics"},
 	"math/rand":                   {},
 }
 

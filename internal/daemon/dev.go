@@ -51,7 +51,9 @@ type DevConfig struct {
 	ReadyKeys bool
 	// SyncAudit makes the audit entries of operations that change nothing durable before the answer, too.
 	SyncAudit bool
-	Log       *slog.Logger
+	// Health is a loopback address that answers /healthz, /readyz and /metrics; none when empty.
+	Health string
+	Log    *slog.Logger
 
 	testOnlyHeaderTime time.Duration // in the place of headerTime
 }
@@ -79,6 +81,7 @@ type Dev struct {
 
 	identityAddr net.Addr // nil unless the identity endpoint is on
 	imdsAddr     net.Addr // nil unless IMDS is on
+	healthAddr   net.Addr // nil unless Health is set
 
 	running
 	front *swap
@@ -109,6 +112,7 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 		return nil, err
 	}
 	d := &Dev{cfg: cfg, log: cfg.Log}
+	d.instrument(d.phase, d.log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -121,6 +125,9 @@ func StartDev(ctx context.Context, cfg DevConfig) (_ *Dev, err error) {
 		return nil, err
 	}
 	if err := d.serveManagedIdentity(); err != nil {
+		return nil, err
+	}
+	if err := d.serveHealth(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.writeEnv(); err != nil {
@@ -161,7 +168,7 @@ func (d *Dev) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.store = s
+	d.store, d.shown.store, d.shown.place = s, s, devPlace(d.cfg.Dir)
 	d.closers = append(d.closers, s.Close)
 	if err := d.openCloud(ctx); err != nil {
 		return err

@@ -70,12 +70,23 @@ func (w *writer) SetDeadline(t time.Time) error {
 // fresh knows the connections on which no request has come yet. A server that shuts down serves none of
 // them, and yet would wait five seconds for them.
 type fresh struct {
+	open     atomic.Int64  // connections, whatever has come on them
+	accepted atomic.Uint64 // since the start
+
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // guarded by mu
 }
 
 // state is an http.Server's ConnState.
 func (f *fresh) state(c net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		f.open.Add(1)
+		f.accepted.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		f.open.Add(-1)
+	default:
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s != http.StateNew {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -42,42 +43,70 @@ func (c *Config) outsideTLS() (*tls.Config, error) {
 
 // serveHealth answers from before the HSMs are opened until the last request has been drained.
 func (s *Server) serveHealth(ctx context.Context) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen.Health)
-	if err != nil {
-		return fmt.Errorf("listen.health: %w", err)
-	}
-	if at, _, _ := net.SplitHostPort(l.Addr().String()); !isLoopback(at) { // "localhost" is whatever the system says it is
-		return errors.Join(fmt.Errorf("listen.health: %s is %s, which is not a loopback address", s.cfg.Listen.Health, at), l.Close())
-	}
-	s.health = l.Addr()
-	srv := &http.Server{Handler: http.HandlerFunc(s.answerHealth), ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: writeTime, MaxHeaderBytes: headerBytes}
-	srv.SetKeepAlivesEnabled(false)
-	s.work.Go(func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("the health listener ended", "error", err)
-		}
-	})
-	s.closers = append(s.closers, srv.Close)
-	return nil
+	var err error
+	s.health, err = s.openHealth(ctx, "listen.health", s.cfg.Listen.Health, healthFace{phase: s.now, metrics: s.shown.metrics,
+		status: func(ctx context.Context, phase string) any { return s.status(ctx, phase) }}, s.log)
+	return err
 }
 
-func (s *Server) answerHealth(w http.ResponseWriter, r *http.Request) {
-	phase := *s.phase.Load()
+// phase of a dev cloud: its health answers from when all of it does.
+func (d *Dev) phase() string { return "ready" }
+
+// serveHealth opens the health listener of a dev cloud, if one was asked for.
+func (d *Dev) serveHealth(ctx context.Context) (err error) {
+	if d.cfg.Health != "" {
+		d.healthAddr, err = d.openHealth(ctx, "--health", d.cfg.Health, healthFace{phase: d.phase, metrics: d.shown.metrics}, d.log)
+	}
+	return err
+}
+
+// openHealth opens a health listener.
+func (r *running) openHealth(ctx context.Context, option, addr string, face healthFace, log *slog.Logger) (net.Addr, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", option, err)
+	}
+	if at, _, _ := net.SplitHostPort(l.Addr().String()); !isLoopback(at) { // "localhost" is whatever the system says it is
+		return nil, errors.Join(fmt.Errorf("%s: %s is %s, which is not a loopback address", option, addr, at), l.Close())
+	}
+	srv := &http.Server{Handler: face, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: writeTime, MaxHeaderBytes: headerBytes}
+	srv.SetKeepAlivesEnabled(false)
+	r.work.Go(func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the health listener ended", "error", err)
+		}
+	})
+	r.closers = append(r.closers, srv.Close)
+	return l.Addr(), nil
+}
+
+// healthFace is what the health listener answers.
+type healthFace struct {
+	phase   func() string
+	status  func(ctx context.Context, phase string) any // nil: there is none
+	metrics http.Handler
+}
+
+// ServeHTTP implements http.Handler.
+func (f healthFace) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	phase := f.phase()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		http.Error(w, "GET only", http.StatusMethodNotAllowed)
 		return
 	}
-	switch r.URL.Path {
-	case "/healthz":
+	switch {
+	case r.URL.Path == "/healthz":
 		fmt.Fprintln(w, "ok")
-	case "/readyz":
+	case r.URL.Path == "/readyz":
 		if phase != "ready" {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		fmt.Fprintln(w, phase)
-	case "/status":
+	case r.URL.Path == "/metrics":
+		f.metrics.ServeHTTP(w, r)
+	case r.URL.Path == "/status" && f.status != nil:
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.status(r.Context(), phase)) // the client went away
+		_ = json.NewEncoder(w).Encode(f.status(r.Context(), phase)) // the client went away
 	default:
 		http.NotFound(w, r)
 	}

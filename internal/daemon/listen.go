@@ -147,11 +147,14 @@ func (d *Dev) devicesAndControl(dp *dispatch) error {
 	if err != nil {
 		return err
 	}
-	dp.device = dataplane.New(dataplane.Config{Fleet: d.fleet, Verifier: v, LoginURL: d.names.loginURL, Log: d.log})
+	d.shown.verifiers = append(d.shown.verifiers, v)
+	dp.device = dataplane.New(dataplane.Config{Fleet: d.fleet, Verifier: v, LoginURL: d.names.loginURL, Log: d.log, Observer: d.dataObserver()})
 	if v, err = d.verifier(d.controlAudiences()); err != nil {
 		return err
 	}
-	dp.control = arm.New(arm.Config{Fleet: d.fleet, Cloud: d.cloud, Verifier: v, Endpoints: d.endpoints, RemoveBlobs: d.removeBlobs, Clock: time.Now, Log: d.log})
+	d.shown.verifiers = append(d.shown.verifiers, v)
+	dp.control = arm.New(arm.Config{Fleet: d.fleet, Cloud: d.cloud, Verifier: v, Endpoints: d.endpoints, RemoveBlobs: d.removeBlobs, Clock: time.Now, Log: d.log,
+		Observer: d.controlObserver()})
 	return nil
 }
 

@@ -72,6 +72,7 @@ Nothing dials outward. This is for development and rehearsal: its secrets lie in
 	f.IntVar(&cfg.MaxKeys, "max-keys", 0, "keys an HSM can have, soft-deleted ones included; 0: the service's 5,000")
 	f.IntVar(&cfg.MaxVersions, "max-versions", 0, "versions a key can have; 0: the service's 100")
 	f.BoolVar(&cfg.ReadyKeys, "ready-keys", true, "keep a few RSA keys ready, from the first one of a size on: 4 of 2048 bits, 2 of 3072, 1 of 4096")
+	f.StringVar(&cfg.Health, "health", "", "loopback address for /healthz, /readyz and /metrics, plain HTTP; without it there is none")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log every request's failure and refused connections")
 	_ = c.MarkFlagRequired("data") // cannot fail: the flag exists
 	return c

@@ -22,6 +22,7 @@ type running struct {
 	closers []func() error // run in reverse order
 	work    sync.WaitGroup
 	pool    *keypool.Pool // that every HSM's keys come from
+	shown   instruments
 }
 
 // stopTime is how long running requests have to end when a dev cloud is closed.
@@ -61,6 +62,7 @@ func (r *running) openFleet(ctx context.Context, cfg fleet.Config, readyKeys boo
 		return nil, err
 	}
 	r.closers = append(r.closers, f.Close)
+	r.shown.fleet = f
 	return f, nil
 }
 

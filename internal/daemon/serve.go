@@ -65,6 +65,7 @@ func StartServe(ctx context.Context, cfg Config, o ServeOptions) (_ *Server, err
 	}
 	s := &Server{cfg: cfg, o: o, log: o.Log, since: time.Now()}
 	s.enter("starting")
+	s.instrument(s.now, s.log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -97,6 +98,8 @@ func StartServe(ctx context.Context, cfg Config, o ServeOptions) (_ *Server, err
 
 func (s *Server) enter(phase string) { s.phase.Store(&phase) }
 
+func (s *Server) now() string { return *s.phase.Load() }
+
 // openData opens what init made; it makes nothing.
 func (s *Server) openData(ctx context.Context) error {
 	p := s.cfg.place()
@@ -108,6 +111,8 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, st.Close)
+	s.shown.store, s.shown.place, s.shown.connections = st, p, s.cfg.Limits.Connections
+	s.shown.certificate = func() time.Time { return s.pair.current().Leaf.NotAfter }
 	s.cloud = cloud.Open(st)
 	if err := checkSite(ctx, s.cloud, s.cfg); err != nil {
 		return err
@@ -222,6 +227,7 @@ func (s *Server) verifiers() (p planes, err error) {
 			return p, err
 		}
 		issuers = append(issuers, is.trusted(keys))
+		s.shown.issuers = append(s.shown.issuers, keys)
 	}
 	made := func(audiences []string) (*authn.Verifier, error) {
 		return authn.New(authn.Config{Issuers: issuers, Audiences: audiences, Tenant: s.cfg.Tenant, Clock: s.o.testOnlyClock})
@@ -229,14 +235,18 @@ func (s *Server) verifiers() (p planes, err error) {
 	if p.control, err = made(s.cfg.controlAudiences()); err != nil {
 		return p, err
 	}
-	p.device, err = made(s.cfg.deviceAudiences())
-	return p, err
+	if p.device, err = made(s.cfg.deviceAudiences()); err != nil {
+		return p, err
+	}
+	s.shown.verifiers = []*authn.Verifier{p.control, p.device}
+	return p, nil
 }
 
 // dispatch finds the service that a host name stands for. Names are those of the configuration, nothing else.
 func (s *Server) dispatch(v planes) http.Handler {
-	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Clock: time.Now, Log: s.log})
-	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Verifier: v.device, Log: s.log,
+	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Clock: time.Now, Log: s.log,
+		Observer: s.controlObserver()})
+	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Verifier: v.device, Log: s.log, Observer: s.dataObserver(),
 		LoginURL: func(string) string { return strings.TrimRight(s.cfg.Names.LoginURL, "/") }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch host := hostOnly(r.Host); {

@@ -12,13 +12,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -278,9 +278,7 @@ func plain(t *testing.T, addr net.Addr, path string) (int, string) {
 	q := must[*http.Request](t)(http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+path, nil))
 	resp := must[*http.Response](t)(c.Do(q))
 	defer resp.Body.Close()
-	var b strings.Builder
-	_ = resp.Write(&b)
-	_, body, _ := strings.Cut(b.String(), "\r\n\r\n")
+	body := string(must[[]byte](t)(io.ReadAll(resp.Body)))
 	return resp.StatusCode, body
 }
 

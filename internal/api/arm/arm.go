@@ -51,6 +51,7 @@ type Config struct {
 	HSMsOnly bool
 	Clock    func() time.Time
 	Log      *slog.Logger
+	Observer azhttp.Observer // is told of every request; may be nil
 }
 
 // Handler is the control plane's http.Handler.
@@ -102,9 +103,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		rq.Fail(h.cfg.Log, wireError(err), "")
-		return
+	} else {
+		rq.Send(reply)
 	}
-	rq.Send(reply)
+	rq.Answered(h.cfg.Observer)
 }
 
 func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
@@ -121,6 +123,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		rq.W.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed"`, e.Login, e.TenantID))
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusUnauthorized, Code: "AuthenticationFailed", Message: "Authentication failed: " + err.Error()}
 	}
+	rq.Principal = who.Principal.ID
 	q := &request{Request: rq, h: h, who: who}
 	if handle, ok := authorizationRoute(q); ok {
 		return handle(q)

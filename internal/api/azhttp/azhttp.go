@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"redoubt/internal/hsm"
 )
 
 // Request is one request on its way to a handler.
@@ -22,6 +24,13 @@ type Request struct {
 	W    http.ResponseWriter
 	ID   string   // x-ms-request-id
 	Path []string // non-empty path segments, unescaped one by one
+
+	// What becomes known on the way, for the Observer.
+	Operation hsm.Operation // 0 while none was found
+	HSM       string        // resource name
+	Principal string        // object id, once the token was believed
+
+	outcome Outcome
 
 	start    time.Time
 	params   []param
@@ -171,7 +180,11 @@ type innerError struct {
 // sent. suffix is put behind the message (the data plane names the activity id there).
 func (rq *Request) Fail(log *slog.Logger, err error, suffix string) {
 	p, known := FromError(err)
-	if !known {
+	gone := rq.gone(err)
+	switch {
+	case gone:
+		log.DebugContext(rq.Context(), "the client went away before its request was answered", "request", rq.ID)
+	case !known:
 		log.ErrorContext(rq.Context(), "request failed", "request", rq.ID, "method", rq.Method, "path", rq.URL.Path, "error", err)
 	}
 	d := errorDetail{Code: p.Code, Message: p.Message + suffix}
@@ -183,4 +196,5 @@ func (rq *Request) Fail(log *slog.Logger, err error, suffix string) {
 		rp.Header = http.Header{"Retry-After": {"2"}}
 	}
 	rq.Send(rp)
+	rq.outcome.Code, rq.outcome.Gone = p.Code, gone
 }

@@ -65,6 +65,7 @@ func (rq *Request) Send(rp Reply) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	rq.outcome.Status = status
 	if rp.Body == nil {
 		if status != http.StatusNoContent {
 			rq.SetHeader("Content-Length", "0")
@@ -76,6 +77,7 @@ func (rq *Request) Send(rp Reply) {
 	defer out.free()
 	if !out.encode(rp.Body) { // our own wire structs: a programming error, but never a half-written answer
 		status = http.StatusInternalServerError
+		rq.outcome.Status = status
 		out.b = append(out.b[:0], `{"error":{"code":"InternalServerError","message":"An internal error occurred."}}`...)
 	}
 	h["Content-Type"] = jsonType

@@ -29,13 +29,14 @@ type Verifier interface {
 	Verify(ctx context.Context, rawToken string) (authn.Identity, error)
 }
 
-// Config is what the data plane needs. All fields are required.
+// Config is what the data plane needs. All fields but Observer are required.
 type Config struct {
 	Fleet    *fleet.Fleet
 	Verifier Verifier
 	LoginURL func(host string) string // e.g. https://login.microsoftonline.com, for the challenge
 
-	Log *slog.Logger
+	Log      *slog.Logger
+	Observer azhttp.Observer // is told of every request
 }
 
 // Handler answers for every HSM of the fleet.
@@ -91,14 +92,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq.SetHeader("X-Ms-Server-Latency", strconv.FormatInt(rq.Elapsed().Milliseconds(), 10))
 	if err != nil {
 		rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
-		return
+	} else {
+		rq.Send(reply)
 	}
-	rq.Send(reply)
+	rq.Answered(h.cfg.Observer)
 }
 
 func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	label, _, _ := strings.Cut(rq.Host, ".")
 	device, res, err := h.cfg.Fleet.Device(label)
+	rq.HSM = res.Name
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
@@ -108,6 +111,7 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	}
 	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
 	to, err := h.route(q)
+	rq.Operation = to.op
 	if out := res.Admit(who.IP, who.ID); out != nil {
 		return azhttp.Reply{}, q.turnAway(to, out)
 	}
@@ -209,6 +213,7 @@ func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, a
 		h.challenge(rq, tenant)
 		return hsm.Caller{}, azhttp.Reply{}, err
 	}
+	rq.Principal = id.Principal.ID
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
 	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256), Status: azhttp.StatusOf}, azhttp.Reply{}, nil
 }
