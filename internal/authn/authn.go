@@ -3,7 +3,8 @@
 //
 // A token is accepted only when all of this holds: it is a compact JWS of at most MaxTokenBytes whose
 // algorithm is on its issuer's list (asymmetric algorithms only; "none" and HS* cannot be configured); its
-// "iss" equals a configured issuer byte for byte and that issuer's key set verifies the signature; its "aud"
+// "iss" equals a configured issuer byte for byte and that issuer's key set verifies the signature; neither its
+// header's nor its own "typ" says that it is something else than an access token; no claim occurs twice; its "aud"
 // is one of the configured audiences; the clock is between "nbf" and "exp", give or take Skew; and its tenant
 // is the configured one. The audiences come from configuration and never from a Host header, so a client
 // cannot talk the server into accepting a token that was made for somebody else.
@@ -12,8 +13,8 @@
 // hook is asked on every call, remembered token or not.
 //
 // Known limits: a principal removed at an external issuer stays valid here until its token expires, unless
-// the revocation hook knows better. The "groups" claim is taken as the issuer wrote it; the overage form
-// (groups replaced by a link) yields no groups.
+// the revocation hook knows better. Groups that an issuer leaves out of its tokens are not asked for elsewhere: the
+// identity says so (rbac.Principal.GroupsLost), and a refusal repeats it.
 package authn
 
 import (
@@ -67,13 +68,11 @@ type Identity struct {
 
 // Verifier checks tokens for one service. It is safe for concurrent use.
 type Verifier struct {
-	issuers   map[string]Issuer
-	audiences Audiences
-	want      string
-	tenant    string
-	now       func() time.Time
-	revoked   func(rbac.Principal) bool
-	cache     *cache
+	issuers map[string]Issuer
+	tenant  string
+	now     func() time.Time
+	revoked func(rbac.Principal) bool
+	cache   *cache
 }
 
 // Config says which tokens a Verifier accepts. Issuers, Audiences and Tenant are required.
@@ -104,16 +103,14 @@ func New(cfg Config) (*Verifier, error) {
 	if !isGUID(v.tenant) {
 		return nil, fmt.Errorf("authn: tenant %q is not a GUID", cfg.Tenant)
 	}
-	var err error
-	if v.audiences, err = NewAudiences(cfg.Audiences); err != nil {
+	if _, err := NewAudiences(cfg.Audiences); err != nil {
 		return nil, err
 	}
-	v.want = strings.TrimRight(cfg.Audiences[0], "/")
 	if len(cfg.Issuers) == 0 {
 		return nil, errors.New("authn: at least one issuer is needed")
 	}
 	for _, is := range cfg.Issuers {
-		is, err := is.complete()
+		is, err := is.complete(cfg.Audiences)
 		if err != nil {
 			return nil, err
 		}
@@ -154,11 +151,11 @@ func (v *Verifier) Verify(ctx context.Context, rawToken string) (Identity, error
 func (v *Verifier) Remembered() tally.Lookups { return v.cache.asked.Read() }
 
 func (v *Verifier) verify(ctx context.Context, raw string, now time.Time) (Identity, error) {
-	head, unverified, err := split(raw)
+	head, named, err := split(raw)
 	if err != nil {
 		return Identity{}, err
 	}
-	issuer, ok := v.issuers[unverified.Issuer]
+	issuer, ok := v.issuers[named]
 	if !ok {
 		return Identity{}, fmt.Errorf("%w: its issuer is not trusted here", ErrBadToken)
 	}
@@ -172,7 +169,7 @@ func (v *Verifier) verify(ctx context.Context, raw string, now time.Time) (Ident
 		}
 		return Identity{}, fmt.Errorf("%w: its signature does not verify", ErrBadToken)
 	}
-	c, err := parseClaims(payload)
+	c, err := parseClaims(payload, issuer.Claims, issuer.SubjectIsID)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -187,6 +184,9 @@ func (v *Verifier) check(c claims, issuer Issuer, now time.Time) error {
 	if c.Issuer != issuer.URL {
 		return fmt.Errorf("%w: its issuer is not trusted here", ErrBadToken)
 	}
+	if c.Type != "" && !strings.EqualFold(c.Type, "Bearer") { // Keycloak has one there
+		return fmt.Errorf("%w: it is of type %q, not an access token that whoever bears it may use", ErrBadToken, printable(c.Type))
+	}
 	if c.Expires == 0 {
 		return fmt.Errorf("%w: it has no expiry time", ErrBadToken)
 	}
@@ -196,8 +196,8 @@ func (v *Verifier) check(c claims, issuer Issuer, now time.Time) error {
 	if c.NotBefore != 0 && now.Add(Skew).Before(c.NotBefore.time()) {
 		return fmt.Errorf("%w: it is not valid yet; compare the clocks of issuer and server", ErrBadToken)
 	}
-	if !v.audiences.matchAny(c.Audience) {
-		return ErrWrongAudience{Got: printable(strings.Join(c.Audience, " ")), Want: v.want}
+	if !issuer.audiences.matchAny(c.Audience) {
+		return ErrWrongAudience{Got: printable(strings.Join(c.Audience, " ")), Want: issuer.want}
 	}
 	tenant := strings.ToLower(c.Tenant)
 	if tenant == "" {
@@ -211,30 +211,22 @@ func (v *Verifier) check(c claims, issuer Issuer, now time.Time) error {
 
 func identityOf(c claims, issuer Issuer) (Identity, error) {
 	oid := strings.ToLower(c.ObjectID)
-	if oid == "" && issuer.SubjectIsID {
-		oid = strings.ToLower(c.Subject)
-	}
 	if !isGUID(oid) {
 		return Identity{}, fmt.Errorf("%w: it names no object id", ErrBadToken)
 	}
-	upn := firstOf(c.UPN, c.UniqueName, c.PreferredUsername)
-	isApp := c.IDType == "app" || (c.IDType == "" && upn == "")
-	p := rbac.Principal{ID: oid, Tenant: firstOf(strings.ToLower(c.Tenant), issuer.Tenant), UPN: upn}
-	if isApp {
-		p.AppID, p.UPN = strings.ToLower(firstOf(c.AppID, c.AuthorizedParty)), ""
+	p := rbac.Principal{ID: oid, Tenant: firstOf(strings.ToLower(c.Tenant), issuer.Tenant), UPN: c.UserName}
+	if c.App {
+		p.AppID, p.UPN = strings.ToLower(c.AppID), ""
 	}
-	id := Identity{
+	p.Groups, p.GroupsLost = groupsOf(c, issuer)
+	return Identity{
 		Principal: p,
-		Name:      c.Name,
-		App:       isApp,
+		Name:      c.DisplayName,
+		App:       c.App,
 		Audience:  strings.Join(c.Audience, " "),
 		Issuer:    c.Issuer,
 		Expires:   c.Expires.time(),
-	}
-	for _, g := range c.Groups {
-		id.Principal.Groups = append(id.Principal.Groups, strings.ToLower(g))
-	}
-	return id, nil
+	}, nil
 }
 
 func firstOf(s ...string) string {

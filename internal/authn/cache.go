@@ -30,8 +30,8 @@ type cacheShard struct {
 }
 
 type cacheEntry struct {
-	id    Identity
-	until time.Time
+	id          Identity
+	from, until time.Time
 }
 
 func tokenSum(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
@@ -52,7 +52,7 @@ func (c *cache) get(sum [sha256.Size]byte, now time.Time) (Identity, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.entries[sum]
-	if ok && !now.Before(e.until) {
+	if ok && (!now.Before(e.until) || now.Before(e.from)) { // before from: the clock was moved back
 		delete(s.entries, sum)
 		ok = false
 	}
@@ -78,7 +78,7 @@ func (c *cache) put(sum [sha256.Size]byte, id Identity, now time.Time) {
 	if len(s.entries) >= c.perShard {
 		s.makeRoom(now)
 	}
-	s.entries[sum] = cacheEntry{id: id, until: until}
+	s.entries[sum] = cacheEntry{id: id, from: now, until: until}
 }
 
 // makeRoom drops what has expired, or one arbitrary entry if nothing has. The caller holds mu.

@@ -2,8 +2,10 @@ package authn
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -28,5 +30,91 @@ func TestClaimNamesAreExact(t *testing.T) {
 	c["OID"] = object
 	if id, err := v.Verify(t.Context(), sign(t, jose.RS256, keys().rsa, "k1", c)); err == nil {
 		t.Errorf("OID did for oid: %+v", id)
+	}
+}
+
+// TestClaimsOccurOnce: a parser that takes the first of two claims and one that takes the last would see two tokens.
+func TestClaimsOccurOnce(t *testing.T) {
+	t.Parallel()
+	v, _ := newVerifier(t, nil)
+	b, err := json.Marshal(goodClaims())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, more := range []string{`,"oid":"` + object + `"`, `,"exp":1`, `,"groups":[],"groups":[]`, `,"unknown":1,"unknown":1`, `} {"a":1`} {
+		raw := []byte(strings.TrimSuffix(string(b), "}") + more + "}")
+		if id, err := v.Verify(t.Context(), signAs(t, "", raw)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%s: %+v, %v", more, id, err)
+		}
+	}
+}
+
+// TestTokensOfOtherKinds: what an issuer signs with the same keys and is no access token.
+func TestTokensOfOtherKinds(t *testing.T) {
+	t.Parallel()
+	v, _ := newVerifier(t, nil)
+	b, err := json.Marshal(goodClaims())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(good(t, nil), ".")
+	for name, token := range map[string]string{
+		"an ID token":         good(t, map[string]any{"typ": "ID"}),
+		"a DPoP token":        good(t, map[string]any{"typ": "DPoP"}),
+		"a logout token":      signAs(t, "logout+jwt", b),
+		"a nested token":      signAs(t, "JWT", []byte(good(t, nil))),
+		"an encrypted token":  strings.Join(append(parts, parts[1:]...), "."),
+		"a list of claims":    signAs(t, "", append(append([]byte("["), b...), ']')),
+		"no claims":           signAs(t, "", []byte("null")),
+		"a numeric object id": good(t, map[string]any{"oid": 12}),
+		"a numeric group":     good(t, map[string]any{"groups": []any{12}}),
+	} {
+		if id, err := v.Verify(t.Context(), token); !errors.Is(err, ErrBadToken) {
+			t.Errorf("%s: %+v, %v", name, id, err)
+		}
+	}
+	for _, typ := range []string{"JWT", "at+jwt", "application/at+jwt", "AT+JWT"} {
+		if _, err := v.Verify(t.Context(), signAs(t, typ, b)); err != nil {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+}
+
+// signAs signs a payload, with a "typ" in the header unless it is empty.
+func signAs(t testing.TB, typ string, payload []byte) string {
+	t.Helper()
+	o := &jose.SignerOptions{}
+	if typ != "" {
+		o = o.WithType(jose.ContentType(typ))
+	}
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: keys().rsa, KeyID: "k1"}}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jws, err := s.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A clock that is moved back must not make a remembered token last: it is verified again.
+func TestCacheWhenTheClockGoesBack(t *testing.T) {
+	t.Parallel()
+	ck := &countingKeys{KeySet: StaticKeys{"k1": &keys().rsa.PublicKey}}
+	v, clk := newVerifier(t, func(c *Config) { c.Issuers = []Issuer{{URL: issuer, Keys: ck}} })
+	token := good(t, map[string]any{"nbf": nil})
+	for i, at := range []time.Duration{0, 30 * time.Second, -time.Second, 0, -time.Hour, -2 * time.Hour} {
+		clk.set(at)
+		if _, err := v.Verify(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		if n, want := ck.n.Load(), []int64{1, 1, 2, 2, 3, 4}[i]; n != want {
+			t.Errorf("at %v: verified %d times, want %d", at, n, want)
+		}
 	}
 }

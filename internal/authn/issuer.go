@@ -36,9 +36,20 @@ type Issuer struct {
 	Tenant string
 	// SubjectIsID takes "sub" for the object id when the token has no "oid".
 	SubjectIsID bool
+	// Audiences, when there are any, are what tokens of this issuer may be made for, in the place of the
+	// Verifier's; see Audiences.
+	Audiences []string
+	Claims    ClaimNames
+	// GroupNames says that groups are named in tokens and not given by object id: every name stands for the id
+	// that GroupID gives it.
+	GroupNames bool
+
+	audiences Audiences
+	want      string // named in ErrWrongAudience
 }
 
-func (is Issuer) complete() (Issuer, error) {
+// complete checks an issuer and fills in what it leaves open.
+func (is Issuer) complete(audiences []string) (Issuer, error) {
 	if is.URL == "" || is.Keys == nil {
 		return is, errors.New("authn: an issuer needs a URL and a key set")
 	}
@@ -50,6 +61,17 @@ func (is Issuer) complete() (Issuer, error) {
 			return is, fmt.Errorf("authn: algorithm %q is not one of %v", a, algorithms)
 		}
 	}
+	var err error
+	if is.Claims, err = is.Claims.complete(); err != nil {
+		return is, fmt.Errorf("%w (issuer %q)", err, is.URL)
+	}
+	if is.Audiences == nil {
+		is.Audiences = audiences
+	}
+	if is.audiences, err = NewAudiences(is.Audiences); err != nil {
+		return is, err
+	}
+	is.want = strings.TrimRight(is.Audiences[0], "/")
 	is.Tenant = strings.ToLower(is.Tenant)
 	if is.Tenant != "" && !isGUID(is.Tenant) {
 		return is, fmt.Errorf("authn: tenant %q of issuer %q is not a GUID", is.Tenant, is.URL)

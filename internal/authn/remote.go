@@ -131,6 +131,9 @@ func (r *RemoteKeys) key(ctx context.Context, kid string) (jose.JSONWebKey, erro
 	for waited := false; ; waited = true {
 		r.mu.Lock()
 		now := r.cfg.Clock()
+		if now.Before(r.fetched) { // the clock was moved back, who knows how far: the keys may be as old as can be borne
+			r.fetched = now.Add(-keysFresh)
+		}
 		age := now.Sub(r.fetched)
 		k, known := r.keys[kid]
 		usable := r.keys != nil && age < keysStale

@@ -215,6 +215,42 @@ func TestRemoteKeysWhileTheIssuerIsAway(t *testing.T) {
 	figures(1, false, true)
 }
 
+// TestRemoteKeysWhenTheClockGoesBack: keys that seem to come from the future are fetched again, and do not outlast a
+// day of the clock as it is now.
+func TestRemoteKeysWhenTheClockGoesBack(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	one, two := newEC(t), newEC(t)
+	p.keys = []jose.JSONWebKey{publish("1", one.Public())}
+	r, clock := remote(t, p)
+	token := sign(t, jose.ES256, "1", one)
+	verify := func(what string, want bool) {
+		t.Helper()
+		if _, err := r.VerifySignature(t.Context(), token); (err == nil) != want {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	verify("at first", true)
+	p.change(func() { p.keys = []jose.JSONWebKey{publish("2", two.Public())} })
+	clock.advance(-365 * 24 * time.Hour)
+	verify("the first after the clock went back, which makes the keys be fetched", true)
+	if _, err := r.VerifySignature(t.Context(), sign(t, jose.ES256, "2", two)); err != nil { // waits for that fetch
+		t.Error(err)
+	}
+	verify("the key that was withdrawn", false)
+	if n := p.change(nil); n != 2 {
+		t.Errorf("%d fetches", n)
+	}
+	p.change(func() {
+		p.answer = func(w http.ResponseWriter) bool { w.WriteHeader(http.StatusBadGateway); return true }
+	})
+	token = sign(t, jose.ES256, "2", two)
+	clock.advance(-365 * 24 * time.Hour)
+	verify("away", true)
+	clock.advance(24 * time.Hour)
+	verify("away for a day", false)
+}
+
 // TestLyingIssuers: what an issuer must not be able to make us believe or do.
 func TestLyingIssuers(t *testing.T) {
 	t.Parallel()

@@ -2,13 +2,8 @@ package authn
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // Bearer takes the token out of the values of the Authorization header: exactly one value, the scheme in any
@@ -47,123 +42,65 @@ func isTokenByte(c byte) bool {
 
 // header is the part of the JOSE header that decides how the token is verified.
 type header struct {
-	Alg  string          `json:"alg"`
-	Kid  string          `json:"kid"`
-	Crit json.RawMessage `json:"crit"`
+	Alg, Kid, Type string
+	Crit           bool // there is a "crit"
 }
 
-// claims are those of Entra's v1 and v2 access tokens and of plain OpenID Connect that matter here.
-type claims struct {
-	Issuer            string   `json:"iss"`
-	Audience          audience `json:"aud"`
-	Subject           string   `json:"sub"`
-	Expires           unix     `json:"exp"`
-	NotBefore         unix     `json:"nbf"`
-	Tenant            string   `json:"tid"`
-	ObjectID          string   `json:"oid"`
-	AppID             string   `json:"appid"`
-	AuthorizedParty   string   `json:"azp"`
-	UPN               string   `json:"upn"`
-	UniqueName        string   `json:"unique_name"`
-	PreferredUsername string   `json:"preferred_username"`
-	Name              string   `json:"name"`
-	IDType            string   `json:"idtyp"`
-	Groups            []string `json:"groups"`
-}
-
-// split reads header and claims of a compact JWS without believing them.
-func split(raw string) (header, claims, error) {
+// split reads header and issuer of a compact JWS without believing them.
+func split(raw string) (h header, issuer string, err error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 || parts[2] == "" {
-		return header{}, claims{}, fmt.Errorf("%w: it is not a signed token", ErrBadToken)
+		return h, "", fmt.Errorf("%w: it is not a signed token", ErrBadToken)
 	}
-	var h header
 	b, err := decode(parts[0])
 	if err == nil {
-		err = exactly(b, &h, headerNames)
+		err = h.read(b)
 	}
 	switch {
 	case err != nil:
-		return header{}, claims{}, fmt.Errorf("%w: its header cannot be read", ErrBadToken)
+		return h, "", fmt.Errorf("%w: its header cannot be read", ErrBadToken)
 	case h.Kid == "":
-		return header{}, claims{}, fmt.Errorf("%w: it does not name its key", ErrBadToken)
-	case h.Crit != nil:
-		return header{}, claims{}, fmt.Errorf("%w: it demands an extension that is not known here", ErrBadToken)
+		return h, "", fmt.Errorf("%w: it does not name its key", ErrBadToken)
+	case h.Crit:
+		return h, "", fmt.Errorf("%w: it demands an extension that is not known here", ErrBadToken)
+	case !accessType(h.Type):
+		return h, "", fmt.Errorf("%w: it is of type %q, not an access token", ErrBadToken, printable(h.Type))
 	}
 	b, err = decode(parts[1])
-	if err != nil {
-		return header{}, claims{}, fmt.Errorf("%w: its claims cannot be read", ErrBadToken)
+	if err == nil {
+		var m members
+		if m, err = readMembers(b); err == nil {
+			issuer, err = m.text("iss")
+		}
 	}
-	c, err := parseClaims(b)
-	return h, c, err
+	if err != nil {
+		return h, "", unreadable(err)
+	}
+	return h, issuer, nil
+}
+
+func (h *header) read(b []byte) error {
+	m, err := readMembers(b)
+	if err != nil {
+		return err
+	}
+	_, h.Crit = m["crit"]
+	for name, into := range map[string]*string{"alg": &h.Alg, "kid": &h.Kid, "typ": &h.Type} {
+		if *into, err = m.text(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accessType tells whether a token whose header has this "typ" can be an access token: tokens of other kinds, such
+// as those for logging out, are signed by the same keys (RFC 8725, 3.11; RFC 9068, 2.1).
+func accessType(typ string) bool {
+	typ = strings.ToLower(typ)
+	return typ == "" || typ == "jwt" || strings.TrimPrefix(typ, "application/") == "at+jwt"
 }
 
 func decode(s string) ([]byte, error) { return base64.RawURLEncoding.Strict().DecodeString(s) }
-
-func parseClaims(payload []byte) (claims, error) {
-	var c claims
-	if err := exactly(payload, &c, claimNames); err != nil {
-		return claims{}, fmt.Errorf("%w: its claims cannot be read", ErrBadToken)
-	}
-	return c, nil
-}
-
-var (
-	headerNames = []string{"alg", "kid", "crit"}
-	claimNames  = []string{"iss", "aud", "sub", "exp", "nbf", "tid", "oid", "appid", "azp", "upn", "unique_name", "preferred_username", "name", "idtyp", "groups"}
-)
-
-// exactly decodes the members of these names and no others. Names in JWTs are case-sensitive (RFC 7519,
-// section 4), which encoding/json is not: to it a claim "OID", which an issuer may let a user choose, would
-// do for "oid".
-func exactly(b []byte, into any, names []string) error {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(b, &all); err != nil {
-		return err
-	}
-	known := make(map[string]json.RawMessage, len(names))
-	for _, n := range names {
-		if v, ok := all[n]; ok {
-			known[n] = v
-		}
-	}
-	b, err := json.Marshal(known)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, into)
-}
-
-// audience is a string or a list of strings (RFC 7519, 4.1.3).
-type audience []string
-
-func (a *audience) UnmarshalJSON(b []byte) error {
-	var one string
-	if err := json.Unmarshal(b, &one); err == nil {
-		*a = audience{one}
-		return nil
-	}
-	var many []string
-	if err := json.Unmarshal(b, &many); err != nil {
-		return errors.New("aud is neither a string nor a list of strings")
-	}
-	*a = many
-	return nil
-}
-
-// unix is a NumericDate (RFC 7519, 2) cut to whole seconds.
-type unix int64
-
-func (u *unix) UnmarshalJSON(b []byte) error {
-	f, err := strconv.ParseFloat(string(b), 64)
-	if err != nil || math.IsNaN(f) || f < 0 || f > 1<<40 {
-		return errors.New("not a time")
-	}
-	*u = unix(f)
-	return nil
-}
-
-func (u unix) time() time.Time { return time.Unix(int64(u), 0) }
 
 // isGUID tells whether s is a GUID in its usual form, lower-case.
 func isGUID(s string) bool {

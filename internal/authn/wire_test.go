@@ -86,7 +86,7 @@ func FuzzClaims(f *testing.F) {
 	f.Add([]byte(`{"aud":"a","exp":1700000000}`))
 	f.Add([]byte(`{"exp":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := parseClaims(b)
+		c, err := parseClaims(b, ClaimNames{Tenant: "tid", Groups: "groups", DisplayName: "name"}, true)
 		if err != nil {
 			if !errors.Is(err, ErrBadToken) {
 				t.Fatalf("got %v", err)

@@ -220,22 +220,23 @@ func (s *Server) verifiers() (p planes, err error) {
 	transport := &http.Transport{TLSClientConfig: outside, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
 	s.closers = append(s.closers, func() error { transport.CloseIdleConnections(); return nil })
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	var issuers []authn.Issuer
+	var control, device []authn.Issuer
 	for _, is := range s.cfg.Issuers {
 		keys, err := authn.NewRemoteKeys(authn.RemoteConfig{Issuer: is.URL, JWKS: is.JWKS, Client: client, Clock: s.o.testOnlyClock})
 		if err != nil {
 			return p, err
 		}
-		issuers = append(issuers, is.trusted(keys))
+		control = append(control, is.trusted(keys, is.ControlAudiences))
+		device = append(device, is.trusted(keys, is.DeviceAudiences))
 		s.shown.issuers = append(s.shown.issuers, keys)
 	}
-	made := func(audiences []string) (*authn.Verifier, error) {
+	made := func(issuers []authn.Issuer, audiences []string) (*authn.Verifier, error) {
 		return authn.New(authn.Config{Issuers: issuers, Audiences: audiences, Tenant: s.cfg.Tenant, Clock: s.o.testOnlyClock})
 	}
-	if p.control, err = made(s.cfg.controlAudiences()); err != nil {
+	if p.control, err = made(control, s.cfg.controlAudiences()); err != nil {
 		return p, err
 	}
-	if p.device, err = made(s.cfg.deviceAudiences()); err != nil {
+	if p.device, err = made(device, s.cfg.deviceAudiences()); err != nil {
 		return p, err
 	}
 	s.shown.verifiers = []*authn.Verifier{p.control, p.device}

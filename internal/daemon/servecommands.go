@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"redoubt/internal/authn"
 	"redoubt/internal/cloud"
 	"redoubt/internal/durable"
 	"redoubt/internal/store/bolt"
@@ -175,6 +176,27 @@ directory. Nothing is changed, nothing is sent anywhere, and a running server is
 			fmt.Fprintln(c.OutOrStdout(), "the configuration is good")
 			return nil
 		}))
+	c.AddCommand(groupIDCommand())
+	return c
+}
+
+func groupIDCommand() *cobra.Command {
+	var issuer string
+	c := &cobra.Command{Use: "group-id --issuer URL NAME...", Short: "Print the object ids that stand for groups known by name", Args: cobra.MinimumNArgs(1),
+		Long: `Print the object id that stands for each group of an issuer that names groups in its tokens (group-names in
+the configuration). NAME is what the token says, byte for byte: Keycloak's group membership mapper writes
+paths, such as /hsm/signers, or names alone, as it is set. Assign roles to the id; nothing is asked anywhere.
+
+The id is the name-based UUID, version 5, of NAME in the namespace that is the UUID of the issuer's URL:
+  python3 -c 'import sys, uuid; print(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, sys.argv[1]), sys.argv[2]))' URL NAME`}
+	c.RunE = func(c *cobra.Command, names []string) error {
+		for _, n := range names {
+			fmt.Fprintf(c.OutOrStdout(), "%s  %s\n", authn.GroupID(issuer, n), n)
+		}
+		return nil
+	}
+	c.Flags().StringVar(&issuer, "issuer", "", "the issuer's URL, exactly as the configuration has it (required)")
+	_ = c.MarkFlagRequired("issuer") // cannot fail: the flag exists
 	return c
 }
 

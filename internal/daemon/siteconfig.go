@@ -50,11 +50,25 @@ type NamesConfig struct {
 
 // IssuerConfig is an OpenID Connect issuer whose tokens are believed.
 type IssuerConfig struct {
-	URL         string   `toml:"url"`
-	JWKS        string   `toml:"jwks"`
-	Algorithms  []string `toml:"algorithms"`
-	Tenant      string   `toml:"tenant"`
-	SubjectIsID bool     `toml:"subject-is-id"`
+	URL              string       `toml:"url"`
+	JWKS             string       `toml:"jwks"`
+	Algorithms       []string     `toml:"algorithms"`
+	Tenant           string       `toml:"tenant"`
+	SubjectIsID      bool         `toml:"subject-is-id"`
+	DeviceAudiences  []string     `toml:"device-audiences"`
+	ControlAudiences []string     `toml:"control-audiences"`
+	GroupNames       bool         `toml:"group-names"`
+	Claims           ClaimsConfig `toml:"claims"`
+}
+
+// ClaimsConfig names the claims of an issuer's tokens; see authn.ClaimNames.
+type ClaimsConfig struct {
+	ObjectID    string `toml:"object-id"`
+	Tenant      string `toml:"tenant"`
+	Groups      string `toml:"groups"`
+	UserName    string `toml:"user-name"`
+	DisplayName string `toml:"display-name"`
+	AppID       string `toml:"app-id"`
 }
 
 // AttestationConfig is an attestation service whose word about an environment is believed (secure key release).

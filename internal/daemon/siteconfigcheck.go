@@ -152,10 +152,12 @@ func (c *Config) checkIssuers(bad *problems) {
 			continue
 		}
 		// The verifier knows the rules of the rest; nothing is fetched by asking it.
-		_, err = authn.New(authn.Config{Issuers: []authn.Issuer{is.trusted(keys)}, Audiences: []string{"https://example.com"}, Tenant: zeroGUID})
+		_, err = authn.New(authn.Config{Issuers: []authn.Issuer{is.trusted(keys, nil)}, Audiences: []string{"https://example.com"}, Tenant: zeroGUID})
 		if err != nil {
 			bad.add("issuers", "%w", err)
 		}
+		bad.audiences("issuers.device-audiences", is.DeviceAudiences)
+		bad.audiences("issuers.control-audiences", is.ControlAudiences)
 	}
 	for i, is := range c.Issuers {
 		if slices.ContainsFunc(c.Issuers[:i], func(o IssuerConfig) bool { return o.URL == is.URL }) {
@@ -166,8 +168,14 @@ func (c *Config) checkIssuers(bad *problems) {
 
 const zeroGUID = "00000000-0000-0000-0000-000000000000"
 
-func (is IssuerConfig) trusted(keys authn.KeySet) authn.Issuer {
-	return authn.Issuer{URL: is.URL, Keys: keys, Algorithms: is.Algorithms, Tenant: is.Tenant, SubjectIsID: is.SubjectIsID}
+// trusted is the issuer as one plane believes it: without audiences of its own, those of all issuers count.
+func (is IssuerConfig) trusted(keys authn.KeySet, audiences []string) authn.Issuer {
+	if len(audiences) == 0 {
+		audiences = nil
+	}
+	c := is.Claims
+	return authn.Issuer{URL: is.URL, Keys: keys, Algorithms: is.Algorithms, Tenant: is.Tenant, SubjectIsID: is.SubjectIsID, Audiences: audiences, GroupNames: is.GroupNames,
+		Claims: authn.ClaimNames{ObjectID: c.ObjectID, Tenant: c.Tenant, Groups: c.Groups, UserName: c.UserName, DisplayName: c.DisplayName, AppID: c.AppID}}
 }
 
 func (c *Config) checkStorage(bad *problems) {

@@ -135,7 +135,7 @@ func (c *call) permit(ctx context.Context) error {
 	case !allowed && (owner || t.Knows(c.who.Principal)):
 		return c.h.notAllowed(c.v.dev.State, c.op)
 	case !owner && !t.Allow(c.who.Principal, row.Action, c.scope):
-		return &rbac.Denied{Action: row.Action, Scope: c.scope}
+		return &rbac.Denied{Action: row.Action, Scope: c.scope, GroupsLost: c.who.GroupsLost}
 	}
 	return nil
 }

@@ -71,8 +71,11 @@ type grant struct {
 	give  Set
 }
 
-// Table is a compiled set of assignments, indexed by principal. It is immutable.
-type Table struct{ byPrincipal map[string][]grant }
+// Table is a compiled set of assignments, indexed by principal. What it allows never changes.
+type Table struct {
+	byPrincipal map[string][]grant
+	merged      merged
+}
 
 // Compile builds a Table. An assignment whose custom role no longer exists is defunct and grants nothing.
 func Compile(assignments []Assignment, custom []Definition) (*Table, error) {
@@ -101,15 +104,7 @@ func (t *Table) Allow(p Principal, a Action, at Scope) bool {
 		return false
 	}
 	at = at.fold()
-	if t.allow(p.ID, a, at) {
-		return true
-	}
-	for _, g := range p.Groups {
-		if t.allow(g, a, at) {
-			return true
-		}
-	}
-	return false
+	return allows(t.byPrincipal[p.ID], a, at) || len(p.Groups) > 0 && allows(t.ofGroups(p.Groups), a, at)
 }
 
 // Knows tells whether p, or a group p is in, has any role at all.
@@ -117,19 +112,11 @@ func (t *Table) Knows(p Principal) bool {
 	if t == nil || p.ID == "" {
 		return false
 	}
-	if len(t.byPrincipal[p.ID]) > 0 {
-		return true
-	}
-	for _, g := range p.Groups {
-		if len(t.byPrincipal[g]) > 0 {
-			return true
-		}
-	}
-	return false
+	return len(t.byPrincipal[p.ID]) > 0 || len(p.Groups) > 0 && len(t.ofGroups(p.Groups)) > 0
 }
 
-func (t *Table) allow(id string, a Action, at Scope) bool {
-	for _, g := range t.byPrincipal[id] {
+func allows(grants []grant, a Action, at Scope) bool {
+	for _, g := range grants {
 		if g.give.Has(a) && g.scope.Contains(at) {
 			return true
 		}
@@ -141,10 +128,16 @@ func (t *Table) allow(id string, a Action, at Scope) bool {
 type Denied struct {
 	Action Action
 	Scope  Scope
+	// GroupsLost is the principal's: roles of groups that did not count may have been what is missing.
+	GroupsLost string
 }
 
 func (d *Denied) Error() string {
-	return fmt.Sprintf("Not authorized to access %s on %s; ask a Managed HSM Administrator or Policy Administrator to assign %q at %s", d.Action, d.Scope, narrowest(d.Action), d.Scope)
+	text := fmt.Sprintf("Not authorized to access %s on %s; ask a Managed HSM Administrator or Policy Administrator to assign %q at %s", d.Action, d.Scope, narrowest(d.Action), d.Scope)
+	if d.GroupsLost != "" {
+		text += ". Roles of groups may not have counted: " + d.GroupsLost
+	}
+	return text
 }
 
 // Unwrap makes errors.Is(err, ErrDenied) hold.

@@ -115,14 +115,35 @@ func TestAllowAgainstNaiveEvaluator(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		// Tables remember what a list of groups comes to, so the same lists, and parts of them, are asked about again.
+		lists := rapid.SliceOfN(rapid.SliceOfN(rapid.SampledFrom(append(people, "g3", "g4")), 0, 6), 1, 3).Draw(rt, "lists of groups")
 		for range 20 {
-			p := Principal{ID: rapid.SampledFrom(people).Draw(rt, "who"), Groups: rapid.SliceOfN(rapid.SampledFrom(people), 0, 2).Draw(rt, "groups")}
+			groups := rapid.SampledFrom(lists).Draw(rt, "groups")
+			p := Principal{ID: rapid.SampledFrom(people).Draw(rt, "who"), Groups: groups[:rapid.IntRange(0, len(groups)).Draw(rt, "how many")]}
 			a, at := actions.Draw(rt, "what"), rapid.SampledFrom(scopes).Draw(rt, "where")
 			if got, want := table.Allow(p, a, at), naive(as, custom, p, a, at); got != want {
 				rt.Fatalf("%+v may %s at %s: %v; want %v, by %+v", p, a, at, got, want, as)
 			}
 		}
 	})
+}
+
+// A table forgets lists of groups before they are too many, and its answers stay the same.
+func TestRememberedGroupsAreBounded(t *testing.T) {
+	t.Parallel()
+	table, err := Compile([]Assignment{{Scope: "/", Principal: "g1", Definition: CryptoUser}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range rememberGroups + 10 {
+		p := Principal{ID: "p", Groups: []string{"g0", "g1"}}
+		if !table.Allow(p, KeysSign, "/keys/k") || !table.Knows(p) || table.Allow(p, KeysExport, "/keys/k") {
+			t.Fatal("the group's role does not count")
+		}
+	}
+	if n := len(table.merged.m); n > rememberGroups {
+		t.Errorf("%d lists are remembered", n)
+	}
 }
 
 func TestAllowNobody(t *testing.T) {
@@ -195,6 +216,44 @@ func idOf(name string) DefinitionID {
 		}
 	}
 	return ""
+}
+
+func TestDeniedSaysThatGroupsDidNotCount(t *testing.T) {
+	t.Parallel()
+	d := &Denied{Action: KeysSign, Scope: "/keys/k"}
+	plain := d.Error()
+	if d.GroupsLost = "the token lists none"; d.Error() != plain+". Roles of groups may not have counted: the token lists none" {
+		t.Error(d.Error())
+	}
+}
+
+// BenchmarkAllowByGroup is the check of one request: by the principal's own role, by that of one of its groups, and by none
+// of many groups.
+func BenchmarkAllowByGroup(b *testing.B) {
+	var as []Assignment
+	for i := range 50 {
+		as = append(as, Assignment{Scope: "/", Principal: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Definition: CryptoUser})
+	}
+	table, err := Compile(as, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	groups := make([]string, 200)
+	for i := range groups {
+		groups[i] = fmt.Sprintf("11111111-0000-0000-0000-%012d", i)
+	}
+	with := append(slices.Clone(groups), as[0].Principal)
+	for _, c := range []struct {
+		name string
+		p    Principal
+	}{{"own", Principal{ID: as[0].Principal}}, {"1group", Principal{ID: "p", Groups: with[200:]}}, {"201groups", Principal{ID: "p", Groups: with}}, {"none200", Principal{ID: "p", Groups: groups}}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Allow(c.p, KeysSign, "/keys/k")
+			}
+		})
+	}
 }
 
 func FuzzParseScope(f *testing.F) {

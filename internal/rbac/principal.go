@@ -8,9 +8,14 @@ package rbac
 
 // Principal is who calls: always passed as a parameter, never through a context.
 type Principal struct {
-	ID     string   // object id, lower-case GUID
-	Tenant string   // tenant id, lower-case GUID
-	AppID  string   // application id for service principals and managed identities, else empty
-	UPN    string   // user principal name, else empty
-	Groups []string // object ids of groups, lower-case
+	ID     string // object id, lower-case GUID
+	Tenant string // tenant id, lower-case GUID
+	AppID  string // application id for service principals and managed identities, else empty
+	UPN    string // user principal name, else empty
+	// Groups are the object ids of groups, lower-case. The list is not changed once a Principal has it: tables
+	// remember what it comes to.
+	Groups []string
+	// GroupsLost says why groups of the principal may be missing from Groups, or is empty: they are all there. A
+	// refusal repeats it, so that nobody has fewer rights without a word.
+	GroupsLost string
 }

@@ -150,12 +150,15 @@ func (q *request) permit(action, scope string) error {
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return &azhttp.Problem{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: fmt.Sprintf(
-			"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-			q.who.Name, q.who.Principal.ID, action, scope)}
+	if ok {
+		return nil
 	}
-	return nil
+	text := fmt.Sprintf("The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		q.who.Name, q.who.Principal.ID, action, scope)
+	if lost := q.who.Principal.GroupsLost; lost != "" {
+		text += " Roles of groups may not have counted: " + lost + "."
+	}
+	return &azhttp.Problem{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: text}
 }
 
 // resourceScope is the scope a path names: the resource (of an HSM also its key), its group or its subscription.
