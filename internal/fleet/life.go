@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"redoubt/internal/hsm"
 	"redoubt/internal/store"
@@ -323,7 +324,7 @@ func (f *Fleet) Purge(ctx context.Context, name string) error {
 	case r.Deletion == nil:
 		return ErrNotFound
 	case !r.Purging && r.PurgeProtection && f.cfg.Clock().Unix() < r.Deletion.PurgeAt:
-		return fmt.Errorf("%w: the HSM can be purged from Unix time %d on", ErrPurgeProtected, r.Deletion.PurgeAt)
+		return fmt.Errorf("%w: the deleted HSM stays until %s and can be recovered until then", ErrPurgeProtected, time.Unix(r.Deletion.PurgeAt, 0).UTC().Format(time.RFC3339))
 	}
 	return f.purge(ctx, m, r, mod)
 }

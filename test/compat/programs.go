@@ -98,10 +98,10 @@ func (w *world) environ(name, mode, home, proxy string) []string {
 		"HTTPS_PROXY=http://" + proxy, "https_proxy=http://" + proxy,
 		"REQUESTS_CA_BUNDLE=" + w.bundle, "SSL_CERT_FILE=" + w.bundle, "NODE_EXTRA_CA_CERTS=" + w.bundle,
 	}
-	pass := []string{"NO_PROXY", "no_proxy", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "IDENTITY_ENDPOINT", "IDENTITY_HEADER"}
+	pass := []string{"NO_PROXY", "no_proxy", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_SUBSCRIPTION_ID", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "REDOUBT_RESOURCE_MANAGER"}
 	if name == "az" {
 		env = append(env, "AZURE_CONFIG_DIR="+filepath.Join(home, mode), "AZURE_CORE_COLLECT_TELEMETRY=false")
-		pass = append(pass, "AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_SUBSCRIPTION_ID", "REDOUBT_CLOUD", "REDOUBT_RESOURCE_MANAGER")
+		pass = append(pass, "AZURE_USERNAME", "AZURE_PASSWORD", "REDOUBT_CLOUD")
 	}
 	for _, v := range pass {
 		env = append(env, v+"="+w.env[v])

@@ -82,7 +82,7 @@ func New(cfg Config) *Handler {
 	}
 	h := &Handler{cfg: cfg}
 	var rows []azhttp.Route[route]
-	table := slices.Concat(generalRoutes, providerRoutes, resourceRoutes, hsmRoutes, keyRoutes, endpointRoutes, deletedRoutes)
+	table := slices.Concat(generalRoutes, providerRoutes, resourceRoutes, hsmRoutes, keyRoutes, endpointRoutes, deletedRoutes, tagRoutes)
 	if !cfg.HSMsOnly {
 		table = slices.Concat(table, identityRoutes, storageRoutes)
 	}

@@ -19,7 +19,7 @@ var matrixRoles = map[string]string{
 // matrix says who holds each permission of the route table by a role at the subscription. A permission without a
 // line here fails the test: whoever adds a route decides who may use it.
 var matrix = map[string]string{
-	"": "OCHRUNA", // every signed-in principal
+	"":                                                                 "OCHRUNA", // every signed-in principal
 	"Microsoft.KeyVault/managedHSMs/read":                              "OCHRU",
 	"Microsoft.KeyVault/managedHSMs/write":                             "OCH",
 	"Microsoft.KeyVault/managedHSMs/delete":                            "OCH",
@@ -40,6 +40,10 @@ var matrix = map[string]string{
 	"Microsoft.Resources/subscriptions/resourceGroups/write":          "OC",
 	"Microsoft.Resources/subscriptions/resourceGroups/delete":         "OC",
 	"Microsoft.Resources/subscriptions/resourceGroups/resources/read": "OCRU",
+
+	"Microsoft.Resources/tags/read":   "OCRU",
+	"Microsoft.Resources/tags/write":  "OC",
+	"Microsoft.Resources/tags/delete": "OC",
 
 	"Microsoft.Authorization/roleDefinitions/read":   "OCRU",
 	"Microsoft.Authorization/roleAssignments/read":   "OCRU",

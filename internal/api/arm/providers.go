@@ -27,6 +27,7 @@ var otherTypes = []struct{ namespace, name, version string }{
 	{"Microsoft.Resources", "subscriptions", "2022-12-01"},
 	{"Microsoft.Resources", "resourceGroups", "2022-09-01"},
 	{"Microsoft.Resources", "resources", "2022-09-01"},
+	{"Microsoft.Resources", "tags", "2022-09-01"},
 }
 
 // namespaces are the providers of this control plane, in their published letter case.

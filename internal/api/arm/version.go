@@ -72,10 +72,13 @@ func (q *request) checkVersion() error {
 }
 
 // keyVaultType is the resource type that a path below the provider names: every second segment behind its name.
-// Actions at its end, such as purge, do not belong to it.
+// Actions at its end, such as purge, do not belong to it, and another provider's resource behind it has its own versions.
 func keyVaultType(path []string) string {
-	at := slices.IndexFunc(path, func(s string) bool { return strings.EqualFold(s, keyVault) })
-	if at < 1 || !strings.EqualFold(path[at-1], "providers") {
+	at := len(path) - 2
+	for at >= 0 && !strings.EqualFold(path[at], "providers") {
+		at--
+	}
+	if at++; at == 0 || !strings.EqualFold(path[at], keyVault) {
 		return ""
 	}
 	var segs []string
