@@ -5,7 +5,7 @@ import "strings"
 // severalValues are flags that take all arguments up to the next flag, as az's do:
 // --sd-wrapping-keys cert_0.key cert_1.key cert_2.key.
 var severalValues = map[string]bool{"--sd-wrapping-keys": true, "--passwords": true, "--administrators": true, "--mi-user-assigned": true,
-	"--ops": true, "--tags": true}
+	"--ops": true, "--tags": true, "--ip-address": true, "--network-acls-ips": true}
 
 // threeState are flags that may be followed by a yes or no: --use-managed-identity true.
 var threeState = map[string]bool{"--use-managed-identity": true, "--enable-purge-protection": true, "--disabled": true, "--include-managed": true,

@@ -90,7 +90,7 @@ query, tail; key make-byok, verify-attestation.`}
 	f.StringVar(&a.arm, "arm-endpoint", "", "control plane, default https://management.azure.com (REDOUBT_ARM_ENDPOINT)")
 	f.StringVar(&a.authority, "authority", "", "where to sign in, default https://login.microsoftonline.com (AZURE_AUTHORITY_HOST)")
 	f.StringVar(&a.signIn, "auth", "", "how to sign in: auto, client-secret, password, managed-identity or az (REDOUBT_AUTH)")
-	root.AddCommand(a.securityDomain(), a.backup(), a.restore(), a.key(), a.role(), a.audit(),
+	root.AddCommand(a.securityDomain(), a.backup(), a.restore(), a.key(), a.role(), a.setting(), a.networkRule(), a.audit(),
 		a.createHSM(), a.showHSM(), a.listHSMs(), a.updateHSM(), a.deleteHSM(), a.recoverHSM(), a.purgeHSM(), a.listDeletedHSMs())
 	return root
 }

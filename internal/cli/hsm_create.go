@@ -13,6 +13,7 @@ func (a *app) createHSM() *cobra.Command {
 	var p client.CreateHSM
 	var name, rg string
 	var tags []string
+	var net network
 	c := a.verb("create", "Make a managed HSM", `The new HSM does nothing before it is activated: take its security domain (security-domain download), or give it
 that of a lost one (security-domain init-recovery, restore-blob, upload).`, func(ctx context.Context) error {
 		c, err := a.client()
@@ -21,6 +22,11 @@ that of a lost one (security-domain init-recovery, restore-blob, upload).`, func
 		}
 		if p.Tags, err = parseTags(tags); err != nil {
 			return err
+		}
+		p.PublicAccess = net.public
+		if net.acls() {
+			p.Network = new(client.NetworkRules)
+			net.apply(p.Network)
 		}
 		if p.Location == "" {
 			g, err := c.GetResourceGroup(ctx, rg)
@@ -47,7 +53,9 @@ that of a lost one (security-domain init-recovery, restore-blob, upload).`, func
 	f.BoolVar(&p.PurgeProtection, "enable-purge-protection", false, "nobody can purge before these days are over; cannot be undone")
 	f.StringArrayVar(&p.Identities, "mi-user-assigned", nil, "resource ids of user-assigned identities, for backups")
 	f.StringArrayVar(&tags, "tags", nil, "tags, NAME=VALUE")
-	ignored(c, "sku", "bypass", "default-action", "public-network-access")
+	net.flags(c)
+	f.StringArrayVar(&net.addresses, "network-acls-ips", nil, "addresses or ranges that are let in; needs --default-action Deny")
+	ignored(c, "sku")
 	return require(c, "hsm-name", "resource-group", "administrators")
 }
 

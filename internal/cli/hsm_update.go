@@ -6,16 +6,18 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"redoubt/internal/client"
 )
 
 func (a *app) updateHSM() *cobra.Command {
 	var r resource
 	var identities []string
-	c := a.verb("update-hsm", "Change which identities a managed HSM has", `The HSM uses a user-assigned identity for backup start and restore start with --use-managed-identity. The given list
-replaces the former one; none takes all away.`, func(ctx context.Context) error {
-		if len(identities) == 1 && strings.EqualFold(identities[0], "none") {
-			identities = nil
-		}
+	var net network
+	c := a.verb("update-hsm", "Change which identities a managed HSM has, and from where it can be reached", `The HSM uses a user-assigned identity for backup start and restore start with --use-managed-identity. The given list
+replaces the former one; none takes all away.
+
+The network rules concern the data plane. This verb works whatever they are: the control plane is not behind them.`, func(ctx context.Context) error {
 		c, err := a.client()
 		if err != nil {
 			return err
@@ -24,8 +26,20 @@ replaces the former one; none takes all away.`, func(ctx context.Context) error 
 		if err != nil {
 			return err
 		}
-		if m, err = c.SetHSMIdentities(ctx, m.ResourceGroup(), m.Name, identities); err != nil {
-			return fmt.Errorf("update %s: %w", r.name, err)
+		if len(identities) > 0 {
+			if len(identities) == 1 && strings.EqualFold(identities[0], "none") {
+				identities = nil
+			}
+			if m, err = c.SetHSMIdentities(ctx, m.ResourceGroup(), m.Name, identities); err != nil {
+				return fmt.Errorf("update %s: %w", r.name, err)
+			}
+		}
+		if net.acls() || net.public != "" {
+			rules := m.Network
+			net.apply(&rules)
+			if m, err = c.SetHSMNetwork(ctx, m.ResourceGroup(), m.Name, rules, net.public); err != nil {
+				return fmt.Errorf("update %s: %w", r.name, err)
+			}
 		}
 		return a.printHSM(m)
 	})
@@ -33,5 +47,35 @@ replaces the former one; none takes all away.`, func(ctx context.Context) error 
 	c.Flags().StringVarP(&r.name, "name", "n", "", "the same as --hsm-name")
 	_ = c.Flags().MarkHidden("name")
 	c.Flags().StringArrayVar(&identities, "mi-user-assigned", nil, "resource ids of user-assigned identities, or none")
-	return require(c, "mi-user-assigned")
+	net.flags(c)
+	c.MarkFlagsOneRequired("mi-user-assigned", "bypass", "default-action", "public-network-access")
+	return c
+}
+
+// network are the flags that say from where an HSM can be reached.
+type network struct {
+	bypass, action, public string
+	addresses              []string
+}
+
+func (n *network) flags(c *cobra.Command) {
+	c.Flags().StringVar(&n.bypass, "bypass", "", "whom the rules do not concern: AzureServices (this server's control plane) or None")
+	c.Flags().StringVar(&n.action, "default-action", "", "what becomes of addresses that no rule names: Allow or Deny")
+	c.Flags().StringVar(&n.public, "public-network-access", "", "Enabled, or Disabled: nobody is let in")
+}
+
+// acls tells whether anything is said of the rules themselves.
+func (n *network) acls() bool { return n.bypass != "" || n.action != "" || len(n.addresses) > 0 }
+
+// apply puts what was given into rules.
+func (n *network) apply(rules *client.NetworkRules) {
+	if n.bypass != "" {
+		rules.Bypass = n.bypass
+	}
+	if n.action != "" {
+		rules.DefaultAction = n.action
+	}
+	for _, v := range n.addresses {
+		rules.IPRules = append(rules.IPRules, client.IPRule{Value: v})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -179,6 +180,7 @@ type ManagedHSM struct {
 	Activation        string // NotActivated, Active, Failed, Unknown
 	ActivationMessage string
 	Identities        []string // resource ids of the attached identities
+	Network           NetworkRules
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -188,9 +190,10 @@ func (m *ManagedHSM) UnmarshalJSON(b []byte) error {
 			UserAssigned map[string]json.RawMessage `json:"userAssignedIdentities"`
 		} `json:"identity"`
 		Properties struct {
-			URI     string `json:"hsmUri"`
-			State   string `json:"provisioningState"`
-			Message string `json:"statusMessage"`
+			URI     string       `json:"hsmUri"`
+			State   string       `json:"provisioningState"`
+			Message string       `json:"statusMessage"`
+			Network NetworkRules `json:"networkAcls"`
 			Domain  struct {
 				Status  string `json:"activationStatus"`
 				Message string `json:"activationStatusMessage"`
@@ -201,7 +204,7 @@ func (m *ManagedHSM) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	p := v.Properties
-	*m = ManagedHSM{URI: strings.TrimRight(p.URI, "/"), ProvisioningState: p.State, StatusMessage: p.Message, Activation: p.Domain.Status, ActivationMessage: p.Domain.Message}
+	*m = ManagedHSM{URI: strings.TrimRight(p.URI, "/"), ProvisioningState: p.State, StatusMessage: p.Message, Activation: p.Domain.Status, ActivationMessage: p.Domain.Message, Network: p.Network}
 	for id := range v.Identity.UserAssigned {
 		m.Identities = append(m.Identities, id)
 	}
@@ -216,6 +219,8 @@ type CreateHSM struct {
 	PurgeProtection bool
 	Identities      []string // resource ids of user-assigned identities
 	Tags            map[string]string
+	Network         *NetworkRules // nil: the service's own default, which lets everybody in
+	PublicAccess    string        // Enabled or Disabled; "": the service's own default
 }
 
 func identityBody(ids []string) map[string]any {
@@ -248,6 +253,7 @@ func (c *Client) CreateHSM(ctx context.Context, group, name string, p CreateHSM)
 	if p.PurgeProtection {
 		props["enablePurgeProtection"] = true
 	}
+	maps.Copy(props, networkBody(p.Network, p.PublicAccess))
 	body := map[string]any{"location": p.Location, "sku": map[string]string{"name": "Standard_B1", "family": "B"}, "properties": props}
 	if len(p.Tags) > 0 {
 		body["tags"] = p.Tags

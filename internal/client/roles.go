@@ -126,6 +126,13 @@ func (h *HSM) Settings(ctx context.Context) ([]Setting, error) {
 	return out.Settings, err
 }
 
+// GetSetting returns a setting.
+func (h *HSM) GetSetting(ctx context.Context, name string) (Setting, error) {
+	var s Setting
+	_, err := h.ep.do(ctx, call{method: http.MethodGet, path: "/settings/" + url.PathEscape(name), version: version, out: &s})
+	return s, err
+}
+
 // UpdateSetting changes a setting.
 func (h *HSM) UpdateSetting(ctx context.Context, name, value string) (Setting, error) {
 	var s Setting
