@@ -16,7 +16,9 @@ import (
 // instruments are what a server shows of itself, and where the figures come from. Everything but metrics is
 // set before the phase leaves "starting" and not changed afterwards.
 type instruments struct {
-	metrics *metrics.Metrics
+	metrics      *metrics.Metrics
+	access       *slog.Logger // nil: requests are not logged
+	everyRequest bool         // those that went well, too
 
 	store       *bolt.Store
 	place       place
@@ -84,8 +86,18 @@ func room(dir string) (free, size uint64) {
 	return st.Bavail * block, st.Blocks * block
 }
 
-// dataObserver is told of the requests to HSMs.
-func (r *running) dataObserver() azhttp.Observer { return r.shown.metrics.DataPlane() }
+// observer is told of every request of one plane.
+func (r *running) observer(plane string, counts azhttp.Observer) azhttp.Observer {
+	if r.shown.access == nil {
+		return counts
+	}
+	return azhttp.Observers{counts, accessLog{log: r.shown.access, plane: plane, all: r.shown.everyRequest}}
+}
 
-// controlObserver is told of those of the control plane.
-func (r *running) controlObserver() azhttp.Observer { return r.shown.metrics.ControlPlane() }
+func (r *running) dataObserver() azhttp.Observer {
+	return r.observer("data", r.shown.metrics.DataPlane())
+}
+
+func (r *running) controlObserver() azhttp.Observer {
+	return r.observer("control", r.shown.metrics.ControlPlane())
+}

@@ -48,7 +48,8 @@ type Server struct {
 
 // ServeOptions are what a configuration file does not say. The zero value is good.
 type ServeOptions struct {
-	Log *slog.Logger
+	Log    *slog.Logger
+	Access *slog.Logger // of requests, as log.access says; nil: they are not logged
 
 	testOnlyClock   func() time.Time // of issuers' keys, tokens and the TLS pair
 	testOnlyResolve blob.Resolve     // of storage accounts
@@ -66,6 +67,7 @@ func StartServe(ctx context.Context, cfg Config, o ServeOptions) (_ *Server, err
 	s := &Server{cfg: cfg, o: o, log: o.Log, since: time.Now()}
 	s.enter("starting")
 	s.instrument(s.now, s.log)
+	s.shown.access, s.shown.everyRequest = o.Access, cfg.Log.Access == accessAll
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())

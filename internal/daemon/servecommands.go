@@ -46,9 +46,10 @@ the configuration file.
 
 One line beginning "ready" is printed when everything answers. SIGHUP reads the TLS certificate and key
 again; SIGTERM takes no new requests, lets running ones end, and exits.`}
-	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every request's failure and refused connections")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "log everything, as log.level = \"debug\" does")
 	return withConfig(c, func(c *cobra.Command, cfg Config) error {
-		return runServe(c.Context(), cfg, ServeOptions{Log: logger(c.ErrOrStderr(), verbose)}, c.OutOrStdout())
+		log, access := cfg.Log.loggers(c.ErrOrStderr(), verbose)
+		return runServe(c.Context(), cfg, ServeOptions{Log: log, Access: access}, c.OutOrStdout())
 	})
 }
 

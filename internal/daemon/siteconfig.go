@@ -27,6 +27,7 @@ type Config struct {
 	Storage        StorageConfig       `toml:"storage"`
 	Limits         LimitsConfig        `toml:"limits"`
 	Audit          AuditConfig         `toml:"audit"`
+	Log            LogConfig           `toml:"log"`
 }
 
 // ListenConfig says where the server answers.
@@ -119,6 +120,7 @@ func defaults() Config {
 	return Config{
 		Listen:  ListenConfig{Address: "0.0.0.0:443", Reload: Duration(10 * time.Second), Health: "127.0.0.1:9480"},
 		Names:   NamesConfig{Cloud: "Redoubt"},
+		Log:     LogConfig{Format: "text", Level: "warn", Access: accessOff},
 		Storage: StorageConfig{Suffixes: []string{".blob.core.windows.net"}},
 		Limits: LimitsConfig{Connections: 4096, Keys: 5000, Versions: 100, RestorePointMaxAge: Duration(30 * time.Minute), ReadyKeys: true,
 			Drain: Duration(30 * time.Second)},

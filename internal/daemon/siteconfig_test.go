@@ -102,6 +102,9 @@ func TestBadConfig(t *testing.T) {
 		"keep less than none":  {"[names]", "[audit]\nkeep = -1\n[names]", "audit.keep: "},
 		"keep without end":     {"[names]", "[audit]\nkeep = 5\nrotate-size = \"0\"\n[names]", "audit.keep: "},
 		"no connections":       {"[names]", "[limits]\nconnections = 0\n[names]", "limits: "},
+		"log format":           {"[names]", "[log]\nformat = \"xml\"\n[names]", "log.format: "},
+		"log level":            {"[names]", "[log]\nlevel = \"loud\"\n[names]", "log.level: "},
+		"access log":           {"[names]", "[log]\naccess = \"yes\"\n[names]", "log.access: "},
 		"no drain":             {"[names]", "[limits]\ndrain = \"0s\"\n[names]", "limits.drain: "},
 	} {
 		text := strings.Replace(complete, c.old, c.new, 1)

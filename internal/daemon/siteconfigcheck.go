@@ -36,6 +36,7 @@ func (c *Config) check() error {
 	c.checkIssuers(&bad)
 	c.checkAttestation(&bad)
 	c.checkStorage(&bad)
+	c.checkLog(&bad)
 	c.checkAudit(&bad)
 	if l := c.Limits; l.Connections < 1 || l.Keys < 1 || l.Versions < 1 {
 		bad.add("limits", "connections, keys and versions are at least 1")
