@@ -136,6 +136,9 @@ func (h *HSM) UpdateSetting(ctx context.Context, who Caller, name, value string)
 		if value != "true" && value != "false" {
 			return change{}, answerf(ErrBadRequest, "%s is true or false, in lower case; %q is neither", st.Name, value)
 		}
+		c.note("setting", st.Name)
+		c.note("from", st.Value)
+		c.note("to", value)
 		st.Value = value
 		record := settingName(st.Name)
 		return change{ifs: []store.Cond{c.v.cond(record, s)}, ops: []store.Op{c.v.put(record, s, st)}}, nil

@@ -38,6 +38,16 @@ func TestSettings(t *testing.T) {
 	_, err = r.UpdateSetting(ctx, user, SettingARMKeys, "false")
 	wantErr(t, "without the right", err, rbac.ErrDenied)
 	r.check()
+	r.stop()
+	var said []string
+	for _, e := range r.auditLog() {
+		if e.Operation == "SettingUpdate" && e.Result == "Success" {
+			said = append(said, e.Details["setting"]+" "+e.Details["from"]+" "+e.Details["to"])
+		}
+	}
+	if len(said) != 1 || said[0] != SettingARMKeys+" false true" {
+		t.Errorf("on record: %q", said)
+	}
 }
 
 func TestRandomBytes(t *testing.T) {
