@@ -51,6 +51,7 @@ api/graph: api/azhttp authn cloud
 api/storage: durable
 api/attest: api/azhttp
 metrics: api/azhttp authn hsm keypool store/bolt tally
+api/vault: api/azhttp authn
 store/mem: store
 store/bolt: store durable tally
 store/storetest: store
@@ -77,7 +78,7 @@ drill: hsm store unlock daemon fleet
 const notDirect = `
 secret material seal securitydomain/shamir: net net/http os time log/slog
 securitydomain: net net/http os log/slog
-api/dataplane api/arm api/identity api/graph api/storage api/attest: store seal material secret securitydomain store/bolt blob/azblob unlock/passfile
+api/dataplane api/arm api/identity api/graph api/storage api/attest api/vault: store seal material secret securitydomain store/bolt blob/azblob unlock/passfile
 `
 
 // modules says which packages may import a third-party module directly; all others may not.

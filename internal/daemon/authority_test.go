@@ -73,7 +73,7 @@ func critical(c *x509.Certificate, oid ...int) bool {
 func TestStolenAuthority(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t, time.Now)
-	for _, name := range []string{"example.com", "graph.windows.net", "azure.net", "vault.azure.net", "login.microsoftonline.com.example.com", "evilmanagedhsm.azure.net", "core.windows.net", "localhost.example.com", "com"} {
+	for _, name := range []string{"example.com", "graph.windows.net", "azure.net", "vault.azure.net", "contoso.vault.azure.net", "login.microsoftonline.com.example.com", "evilmanagedhsm.azure.net", "core.windows.net", "localhost.example.com", "com"} {
 		c, err := a.sign(name) // as a thief would, without asking whose the name is
 		if err != nil {
 			t.Fatal(err)

@@ -159,7 +159,7 @@ func (d *Dev) openState(ctx context.Context) error {
 		return err
 	}
 	d.cfg.Dir = abs
-	for _, dir := range []string{"", "data", "blobs", "azure"} {
+	for _, dir := range []string{"", "data", "blobs", "azure", "certificates"} {
 		if err := durable.MkdirAll(d.path(dir), 0o700); err != nil {
 			return err
 		}
@@ -256,7 +256,7 @@ func (d *Dev) openListeners(key *rsa.PrivateKey) error {
 	}
 	_, d.names.port, _ = net.SplitHostPort(tlsL.Addr().String())
 	d.issuer, err = identity.NewIssuer(identity.IssuerConfig{Key: key, Tenant: d.account.Tenant.ID, Clock: time.Now,
-		Resources: join(d.controlAudiences(), d.graphAudiences(), d.deviceAudiences(), d.storageAudiences())})
+		Resources: join(d.controlAudiences(), d.graphAudiences(), d.deviceAudiences(), d.storageAudiences(), d.vaultAudiences())})
 	if err != nil {
 		return errors.Join(err, tlsL.Close(), proxyL.Close())
 	}

@@ -24,7 +24,8 @@ func TestEnvContract(t *testing.T) {
 		t.Errorf("env.sh: %v, %v", fi, err)
 	}
 	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "JAVA_TOOL_OPTIONS", "AZURE_CONFIG_DIR", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID",
-		"AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME", "AZURE_PASSWORD", "REDOUBT_PROXY_PORT"} {
+		"AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_USERNAME", "AZURE_PASSWORD", "REDOUBT_PROXY_PORT",
+		"ARM_TENANT_ID", "ARM_SUBSCRIPTION_ID", "ARM_CLIENT_ID", "ARM_CLIENT_SECRET"} {
 		c := exec.CommandContext(t.Context(), "sh", "-ec", `. "$1"; printenv "$2"`, "sh", path, name)
 		c.Env = []string{"PATH=" + os.Getenv("PATH")}
 		out, err := c.Output()

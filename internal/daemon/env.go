@@ -62,9 +62,12 @@ func (d *Dev) Env() []Variable {
 		{"AZURE_CONFIG_DIR", d.path("azure")}, {"AZURE_CORE_COLLECT_TELEMETRY", "false"},
 		{"AZURE_TENANT_ID", a.Tenant.ID}, {"AZURE_SUBSCRIPTION_ID", a.Subscription.ID},
 		{"AZURE_CLIENT_ID", a.ServicePrincipal.AppID}, {"AZURE_CLIENT_SECRET", d.secrets.Load().ClientSecret},
+		{"ARM_TENANT_ID", a.Tenant.ID}, {"ARM_SUBSCRIPTION_ID", a.Subscription.ID}, // Terraform
+		{"ARM_CLIENT_ID", a.ServicePrincipal.AppID}, {"ARM_CLIENT_SECRET", d.secrets.Load().ClientSecret},
 		{"AZURE_USERNAME", a.User.UPN}, {"AZURE_PASSWORD", d.secrets.Load().Password},
 		{"REDOUBT_PROXY_PORT", port}, {"REDOUBT_RESOURCE_MANAGER", d.names.origin("localhost")}, {"REDOUBT_CLOUD", d.cfg.CloudName},
 		{"REDOUBT_ATTESTATION", "https://" + azureAttestation}, {"REDOUBT_ATTESTATION_LOCAL", d.names.origin("attest." + d.cfg.Suffix)},
+		{"REDOUBT_CERTIFICATES", d.path("certificates")},
 	}, d.identityVariables()...)
 }
 

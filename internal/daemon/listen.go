@@ -61,6 +61,9 @@ func (d *Dev) listen(ctx context.Context) error {
 	if err := d.storageFront(dp); err != nil {
 		return err
 	}
+	if err := d.vaultFront(dp); err != nil {
+		return err
+	}
 	dp.attestation = d.attest
 	closed := http.HandlerFunc((&swap{}).ServeHTTP)
 	dp.control, dp.device = closed, closed
@@ -164,9 +167,9 @@ func (d *Dev) endpoints(host string) arm.Endpoints {
 		o := d.names.origin("localhost")
 		return arm.Endpoints{CloudName: d.cfg.CloudName, ResourceManager: o, Login: o, ADFS: true, Graph: o + "/graph/", TenantID: d.account.Tenant.ID,
 			DeviceSuffix: "managedhsm." + d.cfg.Suffix + ":" + d.names.port, StorageSuffix: "core." + d.cfg.Suffix + ":" + d.names.port,
-			Attestation: d.attestationURL(host)}
+			VaultSuffix: "vault." + d.cfg.Suffix + ":" + d.names.port, Attestation: d.attestationURL(host)}
 	}
 	return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: "https://management.azure.com", Login: "https://login.microsoftonline.com",
 		Graph: "https://graph.microsoft.com/", TenantID: d.account.Tenant.ID, DeviceSuffix: azureDevices[1:], StorageSuffix: "core.windows.net",
-		Attestation: d.attestationURL(host)}
+		VaultSuffix: "vault.azure.net", Attestation: d.attestationURL(host)}
 }

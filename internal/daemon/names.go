@@ -28,6 +28,7 @@ const (
 	roleDevice
 	roleStorage
 	roleAttestation
+	roleVault
 	roleLocal // bare local name: control plane, /adfs, /graph, /metadata and the desk on one origin
 )
 
@@ -37,6 +38,11 @@ const (
 
 	// azureAttestation is a name of our own below Azure Attestation's, which belongs to nobody there.
 	azureAttestation = "redoubt.attest.azure.net"
+
+	// azureVault is the one key vault, with the certificates of security domains' holders. It is one name, so that the authority gets
+	// no power over the vaults of others.
+	azureVault = vaultLabel + ".vault.azure.net"
+	vaultLabel = "redoubt-holders"
 )
 
 // of finds the role of a host name without port, lower-case.
@@ -54,6 +60,8 @@ func (n *names) of(host string) role {
 		return roleIdentity
 	case azureAttestation, "attest." + n.suffix:
 		return roleAttestation
+	case azureVault, vaultLabel + ".vault." + n.suffix:
+		return roleVault
 	}
 	for _, d := range []string{azureDevices, ".managedhsm." + n.suffix} {
 		if label, ok := strings.CutSuffix(host, d); ok && isLabel(label) {
@@ -86,7 +94,7 @@ func (n *names) owned(host, port string) bool {
 
 // azureDomains are Azure's own names that the dev cloud stands for.
 var azureDomains = []string{"login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net", "management.azure.com",
-	"management.core.windows.net", "graph.microsoft.com", azureDevices[1:], azureBlobs[1:], azureAttestation}
+	"management.core.windows.net", "graph.microsoft.com", azureDevices[1:], azureBlobs[1:], azureAttestation, azureVault}
 
 // domains are the name constraints of the authority.
 func (n *names) domains() []string {
@@ -150,7 +158,7 @@ func hostOnly(hostport string) string {
 type dispatch struct {
 	names                                     *names
 	identity, control, graph, device, storage http.Handler
-	attestation, desk                         http.Handler
+	attestation, desk, vault                  http.Handler
 }
 
 // ServeHTTP implements http.Handler.
@@ -168,6 +176,8 @@ func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.storage.ServeHTTP(w, r)
 	case roleAttestation:
 		d.attestation.ServeHTTP(w, r)
+	case roleVault:
+		d.vault.ServeHTTP(w, r)
 	case roleLocal:
 		d.local(w, r)
 	default:

@@ -14,6 +14,7 @@ func TestRoles(t *testing.T) {
 		"management.azure.com": roleControl, "graph.microsoft.com": roleGraph, "localhost": roleLocal, "127.0.0.1": roleLocal,
 		"contosomhsm.managedhsm.azure.net": roleDevice, "x.managedhsm.localhost": roleDevice, "contosobackup.blob.core.windows.net": roleStorage, "contosobackup.blob.core.localhost": roleStorage,
 		"redoubt.attest.azure.net": roleAttestation, "attest.localhost": roleAttestation, "other.attest.azure.net": roleNone, "attest.azure.net": roleNone,
+		"redoubt-holders.vault.azure.net": roleVault, "redoubt-holders.vault.localhost": roleVault, "other.vault.azure.net": roleNone, "a.redoubt-holders.vault.azure.net": roleNone,
 		"": roleNone, "example.com": roleNone, "managedhsm.azure.net": roleNone, ".managedhsm.azure.net": roleNone, "a.b.managedhsm.azure.net": roleNone, "*.managedhsm.azure.net": roleNone,
 		"a/b.managedhsm.azure.net": roleNone, "other.blob.core.windows.net": roleNone, "blob.core.windows.net": roleNone, "contosobackup.blob.core.windows.net.example.com": roleNone,
 		"azure.com": roleNone, "xlocalhost": roleNone, "x.localhost": roleNone, "vault.azure.net": roleNone, "[::1]": roleNone,
@@ -46,7 +47,7 @@ func TestDispatch(t *testing.T) {
 	to := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Header().Set("To", name+" "+r.URL.Path) })
 	}
-	d := &dispatch{names: testNames(), identity: to("identity"), control: to("control"), graph: to("graph"), device: to("device"), storage: to("storage"), attestation: to("attestation")}
+	d := &dispatch{names: testNames(), identity: to("identity"), control: to("control"), graph: to("graph"), device: to("device"), storage: to("storage"), attestation: to("attestation"), vault: to("vault")}
 	const tenant = "00000000-0000-4000-8000-000000000000"
 	for target, want := range map[string]string{
 		"https://LOGIN.microsoftonline.com./x":            "identity /x",
@@ -56,6 +57,7 @@ func TestDispatch(t *testing.T) {
 		"https://contosobackup.blob.core.windows.net/c/b": "storage /c/b",
 		"https://redoubt.attest.azure.net/certs":          "attestation /certs",
 		"https://attest.localhost:8443//certs":            "attestation //certs",
+		"https://redoubt-holders.vault.azure.net/x":       "vault /x",
 		"https://localhost:8443/adfs/oauth2/token":        "identity /adfs/oauth2/token",
 		"https://localhost:8443//common/discovery":        "identity //common/discovery",
 		"https://localhost:8443/" + tenant + "/v2.0/x":    "identity /" + tenant + "/v2.0/x",

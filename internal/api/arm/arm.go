@@ -37,6 +37,7 @@ type Endpoints struct {
 	Graph                       string
 	TenantID                    string
 	DeviceSuffix, StorageSuffix string
+	VaultSuffix                 string // of key vaults; empty: there are none
 	Attestation                 string // attestation service of every region; empty: there is none
 }
 

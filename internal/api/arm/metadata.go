@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"strings"
 
 	"redoubt/internal/api/azhttp"
@@ -52,7 +53,7 @@ func metadata(e Endpoints, version string) (azhttp.Reply, error) {
 		Authentication: authentication{LoginEndpoint: login, Audiences: []string{e.ResourceManager}, Tenant: "common", IdentityProvider: "AAD"},
 		Portal:         e.ResourceManager + "/portal", Gallery: e.ResourceManager + "/gallery", Batch: e.ResourceManager + "/batch", Media: e.ResourceManager + "/media",
 		SQLManagement: e.ResourceManager + "/sql", VMImageAliasDoc: e.ResourceManager + "/aliases.json", ActiveDirectoryDataLake: e.ResourceManager + "/datalake",
-		Suffixes: suffixes{MHSM: e.DeviceSuffix, KeyVault: "vault." + e.DeviceSuffix, Storage: e.StorageSuffix, ACR: "azurecr." + e.StorageSuffix, SQL: "database." + e.StorageSuffix}}
+		Suffixes: suffixes{MHSM: e.DeviceSuffix, KeyVault: cmp.Or(e.VaultSuffix, "vault."+e.DeviceSuffix), Storage: e.StorageSuffix, ACR: "azurecr." + e.StorageSuffix, SQL: "database." + e.StorageSuffix}}
 	switch {
 	case strings.HasPrefix(version, "2015"):
 		return azhttp.OK(map[string]any{"galleryEndpoint": m.Gallery, "graphEndpoint": m.Graph, "portalEndpoint": m.Portal,
