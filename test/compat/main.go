@@ -59,6 +59,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.pass(ctx, "env.sh", signInVerb); err != nil {
+		return w.explain(ctx, err)
+	}
 	for _, mode := range w.modes {
 		if err := w.pass(ctx, mode, "walk"); err != nil {
 			return w.explain(ctx, err)

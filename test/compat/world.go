@@ -37,6 +37,7 @@ type world struct {
 	env             map[string]string // of env.sh
 	local           string            // host and port of own-cloud mode
 	officer         client.ManagedIdentityResource
+	workload        workload
 	authority       *authority
 	bundle          string // file of all authorities to trust
 
@@ -75,7 +76,7 @@ func newWorld(ctx context.Context, o options, out io.Writer) (_ *world, err erro
 // begin starts what every pass needs.
 func (w *world) begin(ctx context.Context) (err error) {
 	start := time.Now()
-	if w.dev, err = devcloud.StartDev(ctx, filepath.Join(w.bin, "redoubtd"), w.cloud(), filepath.Join(w.work, "server.log"), "--identity-endpoint"); err != nil {
+	if w.dev, err = devcloud.StartDev(ctx, filepath.Join(w.bin, "redoubtd"), w.cloud(), filepath.Join(w.work, "server.log"), "--identity-endpoint", "--imds"); err != nil {
 		return err
 	}
 	if w.env, err = devcloud.Environ(ctx, w.cloud()); err != nil {
@@ -131,6 +132,9 @@ func (w *world) furnish(ctx context.Context) error {
 	if w.officer, err = arm.PutManagedIdentity(ctx, group, "officer", region); err != nil {
 		return err
 	}
+	if err := w.addWorkload(ctx); err != nil {
+		return err
+	}
 	user, err := w.objectID(ctx)
 	if err != nil {
 		return err
@@ -140,7 +144,7 @@ func (w *world) furnish(ctx context.Context) error {
 		return err
 	}
 	for _, p := range w.programs {
-		roles := map[string]string{user: cryptoUser, w.officer.PrincipalID: cryptoOfficer}
+		roles := map[string]string{user: cryptoUser, w.workload.ObjectID: cryptoUser, w.officer.PrincipalID: cryptoOfficer}
 		if p == "az" {
 			roles[me.ID] = cryptoOfficer
 		}

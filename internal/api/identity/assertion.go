@@ -168,10 +168,14 @@ func certificateOf(h jose.Header, app cloud.Application) (*x509.Certificate, err
 	return nil, errAssertion(700027, "The certificate with identifier used to sign the client assertion is not registered on application '%s'; add it with 'redoubtd identity app add-certificate'.", app.AppID)
 }
 
-// thumbprint reads a header in base64url. Some clients leave the padding on it.
+// standardAlphabet is turned into that of base64url.
+var standardAlphabet = strings.NewReplacer("+", "-", "/", "_", "=", "")
+
+// thumbprint reads a header in base64url. MSAL for Python leaves the padding on it, and MSAL for Go writes the
+// standard alphabet.
 func thumbprint(h jose.Header, name jose.HeaderKey) []byte {
 	text, _ := h.ExtraHeaders[name].(string)
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+	b, err := base64.RawURLEncoding.DecodeString(standardAlphabet.Replace(text))
 	if err != nil || len(b) == 0 {
 		return nil
 	}

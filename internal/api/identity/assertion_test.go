@@ -134,7 +134,8 @@ func TestCertificate(t *testing.T) {
 		aud    any
 		exp    any
 	}{
-		"MSAL for Go":         {jose.PS256, map[jose.HeaderKey]any{"x5t#S256": x5t256(s.der)}, nil, nil},
+		"RFC 7515":            {jose.PS256, map[jose.HeaderKey]any{"x5t#S256": x5t256(s.der)}, nil, nil},
+		"MSAL for Go":         {jose.PS256, map[jose.HeaderKey]any{"x5t#S256": strings.NewReplacer("-", "+", "_", "/").Replace(x5t256(s.der)) + "="}, nil, nil},
 		"MSAL for Python":     {jose.RS256, map[jose.HeaderKey]any{"x5t": x5t(s.der) + "="}, nil, float64(siteStart.Unix()) + 600.25},
 		"both":                {jose.RS256, map[jose.HeaderKey]any{"x5t": x5t(s.der), "x5t#S256": x5t256(s.der)}, nil, nil},
 		"with chain":          {jose.PS256, map[jose.HeaderKey]any{"x5t#S256": x5t256(s.der), "x5c": []string{base64.StdEncoding.EncodeToString(s.der)}}, nil, nil},

@@ -33,7 +33,7 @@ func main() {
 // run executes a verb. With names of parts behind it, walk does only those.
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: compat-az walk [PART...] | compat-az verify")
+		return errors.New("usage: compat-az walk [PART...] | compat-az verify | compat-az signin")
 	}
 	var s *session
 	err := guarded(func() {
@@ -43,6 +43,8 @@ func run(ctx context.Context, args []string) error {
 			s.walk(args[1:])
 		case args[0] == "verify" && len(args) == 1:
 			s.verify()
+		case args[0] == "signin" && len(args) == 1:
+			s.signsIn()
 		default:
 			want(false, "%q is not a verb", args[0])
 		}

@@ -94,7 +94,7 @@ func (s *session) call(args []string) answer {
 		}
 		return b.call(args)
 	}
-	c := s.program(filepath.Join(s.client, "bin", "az"), args...)
+	c := s.program(s.executable(), args...)
 	var out, said bytes.Buffer
 	c.Stdout, c.Stderr = &out, &said
 	err := c.Run()
@@ -102,6 +102,8 @@ func (s *session) call(args []string) answer {
 	want(err == nil || errors.As(err, &ended) && ended.ExitCode() > 0, "az %s: %v: %s", short(args), err, said.String())
 	return answer{c.ProcessState.ExitCode(), out.String(), said.String()}
 }
+
+func (s *session) executable() string { return filepath.Join(s.client, "bin", "az") }
 
 // program makes a process that ends with the session.
 func (s *session) program(name string, args ...string) *exec.Cmd {
@@ -174,7 +176,7 @@ func (s *session) openssl(args ...string) []byte {
 func short(args []string) string {
 	var out []string
 	for i, a := range args {
-		if i > 0 && (args[i-1] == "-p" || args[i-1] == "--pem-password" || args[i-1] == "--pem-string") {
+		if i > 0 && (args[i-1] == "-p" || args[i-1] == "--pem-password" || args[i-1] == "--pem-string" || args[i-1] == "--federated-token") {
 			a = "…"
 		}
 		out = append(out, a)

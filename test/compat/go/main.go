@@ -37,7 +37,11 @@ func run(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	if len(args) == 0 {
-		return errors.New("usage: compat-go walk [phase...] | verify")
+		return errors.New("usage: compat-go walk [phase...] | verify | signin")
+	}
+	if args[0] == "signin" {
+		signIn(ctx)
+		return nil
 	}
 	s := newSession(ctx)
 	switch args[0] {

@@ -10,6 +10,7 @@ import * as keys from "./keys.js";
 import * as life from "./life.js";
 import * as localclient from "./localclient.js";
 import * as release from "./release.js";
+import { signIn } from "./signin.js";
 import { Target } from "./target.js";
 import { versions } from "./versions.js";
 
@@ -48,8 +49,8 @@ const { values: flags, positionals } = parseArgs({
   options: { part: { type: "string", multiple: true }, "keep-going": { type: "boolean" } }, // for work on the walk
 });
 const report = new Report(flags["keep-going"]);
-const hsm = new Target(report);
-const verbs = { walk: parts, verify: { verify: artefacts.verify } };
+const hsm = positionals[0] === "signin" ? undefined : new Target(report);
+const verbs = { walk: parts, verify: { verify: artefacts.verify }, signin: { signin: () => signIn(report) } };
 for (const [name, run] of Object.entries(verbs[positionals[0]])) {
   if (!flags.part || flags.part.includes(name)) await report.part(name, () => run(hsm));
 }

@@ -4,7 +4,7 @@ import path from "node:path";
 
 const require = createRequire(path.join(process.env.REDOUBT_COMPAT_CACHE, "azure-keyvault-keys-js-4.10.2", "package.json"));
 
-export const { DefaultAzureCredential, ManagedIdentityCredential } = require("@azure/identity");
+export const { ClientCertificateCredential, DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential } = require("@azure/identity");
 export const {
   CryptographyClient, KeyClient, parseKeyVaultKeyIdentifier, logger,
   KnownEncryptionAlgorithms, KnownKeyCurveNames, KnownKeyOperations, KnownKeyTypes, KnownSignatureAlgorithms, KnownKeyExportEncryptionAlgorithm,

@@ -7,6 +7,7 @@ import logging
 import sys
 
 import artefacts
+import signin
 import walk_attestation
 import walk_crypto
 import walk_errors
@@ -56,13 +57,16 @@ PARTS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=("walk", "verify"))
+    parser.add_argument("verb", choices=("walk", "verify", "signin"))
     parser.add_argument("--part", action="append", help="of walk: only this part; may be repeated")
     parser.add_argument("--keep-going", action="store_true", help="after a failure go on with the next part")
     args = parser.parse_args()
     # The library warns each time that it leaves to the service what it could not do itself.
     logging.getLogger("azure").setLevel(logging.ERROR)
     report = Report(args.keep_going)
+    if args.verb == "signin":
+        report.part("signin", lambda: signin.sign_in(report))
+        return 1 if report.failed else 0
     hsm = Target(report)
     if args.verb == "verify":
         report.part("verify", lambda: artefacts.verify(hsm))

@@ -35,7 +35,8 @@ public final class Main {
             switch (args.length == 0 ? "" : args[0]) {
                 case "walk" -> walk(new Session(), List.of(args).subList(1, args.length));
                 case "verify" -> Verify.all(new Session());
-                default -> throw new Failure("usage: run walk [PART...] | run verify; parts are " + PARTS.keySet());
+                case "signin" -> SignIn.all();
+                default -> throw new Failure("usage: run walk [PART...] | run verify | run signin; parts are " + PARTS.keySet());
             }
         } catch (Failure e) {
             System.err.println("failed: " + e.getMessage());
