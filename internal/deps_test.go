@@ -22,6 +22,7 @@ durable:
 handoff:
 quickack:
 tally:
+throttle:
 netrule:
 store:
 blob:
@@ -94,6 +95,7 @@ var modules = map[string][]string{
 	"gitlab.com/yawning/":         {"material", "drill"},
 	"github.com/decred/":          {}, // the other opinion in material's tests
 	"github.com/prometheus/":      {"metrics"},
+	"golang.org/x/time/":          {"throttle"},
 	"math/rand":                   {},
 }
 

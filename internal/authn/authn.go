@@ -147,6 +147,11 @@ func (v *Verifier) Verify(ctx context.Context, rawToken string) (Identity, error
 	return id, nil
 }
 
+// Knows tells whether a token was verified within the last minute, and nothing else: not that it may be used.
+func (v *Verifier) Knows(rawToken string) bool {
+	return len(rawToken) <= MaxTokenBytes && v.cache.has(tokenSum(rawToken), v.now())
+}
+
 // Remembered tells how often a token was one that had been verified within the last minute.
 func (v *Verifier) Remembered() tally.Lookups { return v.cache.asked.Read() }
 

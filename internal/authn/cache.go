@@ -62,6 +62,14 @@ func (c *cache) get(sum [sha256.Size]byte, now time.Time) (Identity, bool) {
 	return e.id, true
 }
 
+func (c *cache) has(sum [sha256.Size]byte, now time.Time) bool {
+	s := &c.shard[sum[0]%shards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.entries[sum]
+	return ok && now.Before(e.until)
+}
+
 // put remembers id until a minute has passed or the token expires, whichever is first. A token that lives
 // on the allowance for skew only is not remembered.
 func (c *cache) put(sum [sha256.Size]byte, id Identity, now time.Time) {

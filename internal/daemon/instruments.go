@@ -11,6 +11,7 @@ import (
 	"redoubt/internal/fleet"
 	"redoubt/internal/metrics"
 	"redoubt/internal/store/bolt"
+	"redoubt/internal/throttle"
 )
 
 // instruments are what a server shows of itself, and where the figures come from. Everything but metrics is
@@ -26,6 +27,7 @@ type instruments struct {
 	verifiers   []*authn.Verifier
 	issuers     []*authn.RemoteKeys
 	certificate func() time.Time // end of its validity; nil: it renews itself
+	limits      *throttle.Limits // nil: there are none
 	connections int              // that are served at once; 0: no limit
 }
 
@@ -56,6 +58,9 @@ func (r *running) site(ctx context.Context) metrics.Site {
 	}
 	for _, is := range i.issuers {
 		s.Issuers = append(s.Issuers, is.Figures())
+	}
+	if i.limits != nil {
+		s.Throttled = i.limits.Refused()
 	}
 	if i.certificate != nil {
 		s.Certificate = i.certificate()

@@ -247,9 +247,11 @@ func (s *Server) verifiers() (p planes, err error) {
 
 // dispatch finds the service that a host name stands for. Names are those of the configuration, nothing else.
 func (s *Server) dispatch(v planes) http.Handler {
+	limits := s.cfg.Limits.throttle(s.o.testOnlyClock)
+	s.shown.limits = limits
 	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Clock: time.Now, Log: s.log,
-		Observer: s.controlObserver()})
-	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Verifier: v.device, Log: s.log, Observer: s.dataObserver(),
+		Observer: s.controlObserver(), Limits: limits})
+	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Verifier: v.device, Log: s.log, Observer: s.dataObserver(), Limits: limits,
 		LoginURL: func(string) string { return strings.TrimRight(s.cfg.Names.LoginURL, "/") }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch host := hostOnly(r.Host); {

@@ -150,6 +150,13 @@ func (c *clock) Now() time.Time {
 	return time.Now().Add(c.add)
 }
 
+// moved is by how much, for a test whose time stands still between moves.
+func (c *clock) moved() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.add
+}
+
 func (c *clock) move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -91,12 +91,15 @@ type StorageConfig struct {
 
 // LimitsConfig bounds what clients may take.
 type LimitsConfig struct {
-	Connections        int      `toml:"connections"`
-	Keys               int      `toml:"keys"`
-	Versions           int      `toml:"versions"`
-	RestorePointMaxAge Duration `toml:"restore-point-max-age"`
-	ReadyKeys          bool     `toml:"ready-keys"`
-	Drain              Duration `toml:"drain"`
+	Connections              int      `toml:"connections"`
+	RequestsPerSecond        int      `toml:"requests-per-second"`
+	Burst                    int      `toml:"burst"`
+	UnauthenticatedPerSecond int      `toml:"unauthenticated-per-second"`
+	Keys                     int      `toml:"keys"`
+	Versions                 int      `toml:"versions"`
+	RestorePointMaxAge       Duration `toml:"restore-point-max-age"`
+	ReadyKeys                bool     `toml:"ready-keys"`
+	Drain                    Duration `toml:"drain"`
 }
 
 // Duration is written as Go writes it: "30m", "1h30m".
@@ -122,7 +125,7 @@ func defaults() Config {
 		Names:   NamesConfig{Cloud: "Redoubt"},
 		Log:     LogConfig{Format: "text", Level: "warn", Access: accessOff},
 		Storage: StorageConfig{Suffixes: []string{".blob.core.windows.net"}},
-		Limits: LimitsConfig{Connections: 4096, Keys: 5000, Versions: 100, RestorePointMaxAge: Duration(30 * time.Minute), ReadyKeys: true,
+		Limits: LimitsConfig{Connections: 4096, UnauthenticatedPerSecond: 50, Keys: 5000, Versions: 100, RestorePointMaxAge: Duration(30 * time.Minute), ReadyKeys: true,
 			Drain: Duration(30 * time.Second)},
 		Audit: AuditConfig{RotateSize: 64 << 20},
 	}

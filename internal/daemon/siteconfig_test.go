@@ -105,6 +105,9 @@ func TestBadConfig(t *testing.T) {
 		"log format":           {"[names]", "[log]\nformat = \"xml\"\n[names]", "log.format: "},
 		"log level":            {"[names]", "[log]\nlevel = \"loud\"\n[names]", "log.level: "},
 		"access log":           {"[names]", "[log]\naccess = \"yes\"\n[names]", "log.access: "},
+		"negative rate":        {"[names]", "[limits]\nrequests-per-second = -1\n[names]", "limits: "},
+		"burst below rate":     {"[names]", "[limits]\nrequests-per-second = 10\nburst = 9\n[names]", "limits.burst: "},
+		"burst without rate":   {"[names]", "[limits]\nburst = 9\n[names]", "limits.burst: "},
 		"no drain":             {"[names]", "[limits]\ndrain = \"0s\"\n[names]", "limits.drain: "},
 	} {
 		text := strings.Replace(complete, c.old, c.new, 1)

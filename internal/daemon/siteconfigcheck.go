@@ -41,6 +41,11 @@ func (c *Config) check() error {
 	if l := c.Limits; l.Connections < 1 || l.Keys < 1 || l.Versions < 1 {
 		bad.add("limits", "connections, keys and versions are at least 1")
 	}
+	if l := c.Limits; l.RequestsPerSecond < 0 || l.Burst < 0 || l.UnauthenticatedPerSecond < 0 {
+		bad.add("limits", "requests-per-second, burst and unauthenticated-per-second are 0 or more")
+	} else if l.Burst > 0 && l.Burst < l.RequestsPerSecond || l.Burst > 0 && l.RequestsPerSecond == 0 {
+		bad.add("limits.burst", "at least limits.requests-per-second, and 0 without it")
+	}
 	if d := time.Duration(c.Limits.Drain); d < time.Second || d > time.Hour {
 		bad.add("limits.drain", "between 1s and 1h")
 	}

@@ -8,7 +8,6 @@
 package arm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,11 +21,6 @@ import (
 	"redoubt/internal/cloud"
 	"redoubt/internal/fleet"
 )
-
-// Verifier checks a bearer token; *authn.Verifier is one.
-type Verifier interface {
-	Verify(ctx context.Context, rawToken string) (authn.Identity, error)
-}
 
 // Endpoints are the URLs that answers name. URLs have no trailing slash but Graph, which is a resource id;
 // suffixes have no leading dot and may carry a port.
@@ -45,7 +39,7 @@ type Endpoints struct {
 type Config struct {
 	Fleet       *fleet.Fleet
 	Cloud       *cloud.Cloud
-	Verifier    Verifier
+	Verifier    azhttp.Verifier
 	Endpoints   func(host string) Endpoints // by the host the client reached
 	RemoveBlobs func(account string) error  // deletes what a storage account held; not called with HSMsOnly
 	// HSMsOnly leaves out storage accounts and managed identities, where others have those.
@@ -53,6 +47,7 @@ type Config struct {
 	Clock    func() time.Time
 	Log      *slog.Logger
 	Observer azhttp.Observer // is told of every request; may be nil
+	Limits   azhttp.Limits   // how often clients may ask; may be nil
 }
 
 // Handler is the control plane's http.Handler.
@@ -112,19 +107,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 	if len(rq.Path) == 2 && strings.EqualFold(rq.Path[0], "metadata") && strings.EqualFold(rq.Path[1], "endpoints") {
+		if err := rq.Stranger(h.cfg.Limits); err != nil {
+			return azhttp.Reply{}, err
+		}
 		return metadata(h.cfg.Endpoints(rq.Host), rq.URL.Query().Get("api-version"))
 	}
-	token, err := authn.Bearer(rq.Header.Values("Authorization"))
-	var who authn.Identity
-	if err == nil {
-		who, err = h.cfg.Verifier.Verify(rq.Context(), token)
-	}
-	if err != nil {
+	who, err := rq.SignIn(h.cfg.Verifier, h.cfg.Limits)
+	switch {
+	case err == nil:
+	case !azhttp.Unbelieved(err):
+		return azhttp.Reply{}, err
+	default:
 		e := h.cfg.Endpoints(rq.Host)
 		rq.W.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed"`, e.Login, e.TenantID))
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusUnauthorized, Code: "AuthenticationFailed", Message: "Authentication failed: " + err.Error()}
 	}
-	rq.Principal = who.Principal.ID
+	if err := rq.Admit(who, h.cfg.Limits); err != nil {
+		return azhttp.Reply{}, err
+	}
 	q := &request{Request: rq, h: h, who: who}
 	if handle, ok := authorizationRoute(q); ok {
 		return handle(q)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -192,7 +193,10 @@ func (rq *Request) Fail(log *slog.Logger, err error, suffix string) {
 		d.Inner = &innerError{p.Inner}
 	}
 	rp := Reply{Status: p.Status, Body: errorBody{d}}
-	if p.Status == http.StatusServiceUnavailable {
+	switch {
+	case p.RetryAfter > 0:
+		rp.Header = http.Header{"Retry-After": {strconv.Itoa(p.RetryAfter)}}
+	case p.Status == http.StatusServiceUnavailable:
 		rp.Header = http.Header{"Retry-After": {"2"}}
 	}
 	rq.Send(rp)

@@ -22,6 +22,8 @@ type Problem struct {
 	Code    string
 	Inner   string // code of innererror, or empty
 	Message string
+	// RetryAfter is after how many seconds the client may try again; 0: it is not told.
+	RetryAfter int
 }
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Message }

@@ -7,7 +7,6 @@
 package dataplane
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -24,19 +23,15 @@ import (
 	"redoubt/internal/hsm"
 )
 
-// Verifier checks a bearer token; *authn.Verifier is one.
-type Verifier interface {
-	Verify(ctx context.Context, rawToken string) (authn.Identity, error)
-}
-
-// Config is what the data plane needs. All fields but Observer are required.
+// Config is what the data plane needs. All fields but Observer and Limits are required.
 type Config struct {
 	Fleet    *fleet.Fleet
-	Verifier Verifier
+	Verifier azhttp.Verifier
 	LoginURL func(host string) string // e.g. https://login.microsoftonline.com, for the challenge
 
 	Log      *slog.Logger
 	Observer azhttp.Observer // is told of every request
+	Limits   azhttp.Limits   // how often clients may ask
 }
 
 // Handler answers for every HSM of the fleet.
@@ -196,24 +191,24 @@ func nameless(path string) bool {
 
 // authenticate turns the bearer token into a caller, or answers with the challenge.
 func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, azhttp.Reply, error) {
-	token, err := authn.Bearer(rq.Header.Values("Authorization"))
+	id, err := rq.SignIn(h.cfg.Verifier, h.cfg.Limits)
 	if errors.Is(err, authn.ErrNoToken) {
 		h.challenge(rq, tenant)
 		rq.SetHeader("Content-Type", "application/json; charset=utf-8") // of the empty body, as in the service
 		return hsm.Caller{}, azhttp.Reply{Status: http.StatusUnauthorized}, nil
 	}
-	var id authn.Identity
-	if err == nil {
-		id, err = h.cfg.Verifier.Verify(rq.Context(), token)
-	}
 	if err == nil && !strings.EqualFold(id.Principal.Tenant, tenant) {
 		err = authn.ErrWrongTenant
 	}
 	if err != nil {
-		h.challenge(rq, tenant)
+		if azhttp.Unbelieved(err) {
+			h.challenge(rq, tenant)
+		}
 		return hsm.Caller{}, azhttp.Reply{}, err
 	}
-	rq.Principal = id.Principal.ID
+	if err := rq.Admit(id, h.cfg.Limits); err != nil {
+		return hsm.Caller{}, azhttp.Reply{}, err
+	}
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
 	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256), Status: azhttp.StatusOf}, azhttp.Reply{}, nil
 }
