@@ -151,8 +151,23 @@ func (w *world) furnish(ctx context.Context) error {
 		if err := makeHSM(ctx, arm, hsmName(p), me.ID, holders, roles); err != nil {
 			return fmt.Errorf("%s: %w", hsmName(p), err)
 		}
+		if p == "go" {
+			if err := allowARM(ctx, arm, hsmName(p)); err != nil {
+				return fmt.Errorf("%s: %w", hsmName(p), err)
+			}
+		}
 	}
 	return nil
+}
+
+// allowARM lets the control plane make and show the keys of an HSM.
+func allowARM(ctx context.Context, arm *client.Client, name string) error {
+	h, err := arm.HSMNamed(name)
+	if err != nil {
+		return err
+	}
+	_, err = h.UpdateSetting(ctx, "AllowKeyManagementOperationsThroughARM", "true")
+	return err
 }
 
 // makeHSM makes and activates an HSM, and gives roles at / to principals.

@@ -19,7 +19,7 @@ var phases = []struct {
 	{"imports", (*session).imports}, {"transfers", (*session).transfers}, {"signatures", (*session).signatures}, {"ciphers", (*session).ciphers},
 	{"backups", (*session).backups}, {"rotations", (*session).rotations}, {"releases", (*session).releases}, {"attestations", (*session).attestations},
 	{"secureWraps", (*session).secureWraps}, {"random", (*session).random}, {"refusals", (*session).refusals}, {"versions", (*session).versions},
-	{"resources", (*session).resources}, {"cleanUp", (*session).cleanUp},
+	{"resources", (*session).resources}, {"armKeys", (*session).armKeys}, {"cleanUp", (*session).cleanUp},
 }
 
 // walk goes through every operation of the client. Keys that artefacts name live on; all others are purged. With
