@@ -99,21 +99,21 @@ func (h *HSM) checkBackup(ctx context.Context, j *runningJob) (outcome, error) {
 // backup may. What a crash leaves of it is no part of any backup.
 func (j *runningJob) probe(ctx context.Context) error {
 	name, content := j.doc.Folder+".check", []byte("a check before a backup of "+j.h.cfg.Name+"; to be deleted\n")
-	j.undo = func(ctx context.Context) {
-		if err := j.storage.Delete(ctx, name); err != nil {
-			j.h.log.WarnContext(ctx, "the object of a check before a backup is left in the storage", "name", name, "error", j.scrub(err.Error()))
+	err := j.storage.Put(ctx, name, content)
+	if err == nil || errors.Is(err, blob.ErrUnreachable) { // then it may be there
+		j.undo = func(ctx context.Context) {
+			if err := j.storage.Delete(ctx, name); err != nil {
+				j.h.log.WarnContext(ctx, "the object of a check before a backup is left in the storage", "name", name, "error", j.scrub(err.Error()))
+			}
 		}
 	}
-	if err := j.storage.Put(ctx, name, content); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := j.readBack(ctx, name, content); err != nil {
 		return err
 	}
-	if err := j.storage.Delete(ctx, name); err != nil {
-		return err
-	}
-	return nil
+	return j.storage.Delete(ctx, name)
 }
 
 func (j *runningJob) readBack(ctx context.Context, name string, want []byte) error {

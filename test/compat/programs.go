@@ -119,7 +119,7 @@ func (w *world) environ(name, mode, home, proxy string) []string {
 	for _, v := range pass {
 		env = append(env, v+"="+w.env[v])
 	}
-	env = append(env, "REDOUBT_ATTESTATION="+w.env["REDOUBT_ATTESTATION"])
+	env = append(append(env, w.administrationEnv(name)...), "REDOUBT_ATTESTATION="+w.env["REDOUBT_ATTESTATION"])
 	if mode == ownCloudMode { // of two values for one name the last counts
 		_, port, _ := strings.Cut(w.local, ":")
 		env = append(env, "REDOUBT_HSM_URL=https://"+hsmName(name)+".managedhsm.localhost:"+port, "AZURE_AUTHORITY_HOST=https://"+w.local,

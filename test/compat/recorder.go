@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -218,13 +219,16 @@ func (r *recorder) forward(req *http.Request) (exchange, []byte, error) {
 		return exchange{}, nil, err
 	}
 	e := exchange{Program: r.program, Mode: r.mode, Verb: r.verb, Host: req.Host, Method: req.Method, Target: req.RequestURI, RequestHeader: req.Header.Clone(),
-		RequestBody: string(sent), Status: res.StatusCode, ResponseHeader: res.Header, ResponseBody: string(got)}
+		RequestBody: signature.ReplaceAllString(string(sent), "${1}(cut)"), Status: res.StatusCode, ResponseHeader: res.Header, ResponseBody: string(got)}
 	if e.RequestHeader.Get("Authorization") != "" {
 		e.RequestHeader.Set("Authorization", "(cut)")
 	}
 	r.write(e)
 	return e, got, nil
 }
+
+// signature is what makes a SAS token a secret.
+var signature = regexp.MustCompile(`(\bsig=)[^&"\\]+`)
 
 func (r *recorder) write(e exchange) {
 	line, err := json.Marshal(e)

@@ -58,7 +58,7 @@ func TestRecorder(t *testing.T) {
 	t.Parallel()
 	w, r, c := behindRecorder(t)
 	const target = "//keys//name%2F//sign/?api-version=7.5&x=%20"
-	rq, err := http.NewRequestWithContext(t.Context(), "POST", "https://nobody.managedhsm.azure.net"+target, strings.NewReader(`{"alg":"ES256"}`))
+	rq, err := http.NewRequestWithContext(t.Context(), "POST", "https://nobody.managedhsm.azure.net"+target, strings.NewReader(`{"alg":"ES256","token":"se=2026&sig=a%2Bb%3D&sp=r"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRecorder(t *testing.T) {
 		t.Fatalf("%d exchanges were written down, want 1", len(lines))
 	}
 	e := lines[0]
-	if e.Method != "POST" || e.Target != target || e.Host != "nobody.managedhsm.azure.net" || e.RequestBody != `{"alg":"ES256"}` || e.RequestHeader.Get("Authorization") != "(cut)" || e.ResponseBody != string(body) {
+	if e.Method != "POST" || e.Target != target || e.Host != "nobody.managedhsm.azure.net" || e.RequestBody != `{"alg":"ES256","token":"se=2026&sig=(cut)&sp=r"}` || e.RequestHeader.Get("Authorization") != "(cut)" || e.ResponseBody != string(body) {
 		t.Errorf("written down: %+v", e)
 	}
 }

@@ -38,6 +38,7 @@ type world struct {
 	local           string            // host and port of own-cloud mode
 	officer         client.ManagedIdentityResource
 	workload        workload
+	admin           administration
 	authority       *authority
 	bundle          string // file of all authorities to trust
 
@@ -135,6 +136,9 @@ func (w *world) furnish(ctx context.Context) error {
 	if err := w.addWorkload(ctx); err != nil {
 		return err
 	}
+	if err := w.furnishAdministration(ctx, arm, me); err != nil {
+		return err
+	}
 	user, err := w.objectID(ctx)
 	if err != nil {
 		return err
@@ -144,7 +148,7 @@ func (w *world) furnish(ctx context.Context) error {
 		return err
 	}
 	for _, p := range w.programs {
-		roles := map[string]string{user: cryptoUser, w.workload.ObjectID: cryptoUser, w.officer.PrincipalID: cryptoOfficer}
+		roles := map[string]string{user: cryptoUser, w.workload.ObjectID: cryptoUser, w.officer.PrincipalID: cryptoOfficer, w.admin.administrator.PrincipalID: administrator}
 		if p == "az" {
 			roles[me.ID] = cryptoOfficer
 		}
@@ -155,6 +159,9 @@ func (w *world) furnish(ctx context.Context) error {
 			if err := allowARM(ctx, arm, hsmName(p)); err != nil {
 				return fmt.Errorf("%s: %w", hsmName(p), err)
 			}
+		}
+		if _, err := arm.SetHSMIdentities(ctx, group, hsmName(p), []string{w.admin.attached.ID}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,5 +1,5 @@
-// Command compat-az is the az program of the compat run: every subcommand of `az keyvault key` and `az keyvault
-// setting` that takes --hsm-name, network rules, and keys through the control plane (az rest), by the genuine Azure
+// Command compat-az is the az program of the compat run: every subcommand of `az keyvault key`, `az keyvault setting` and
+// `az keyvault role` that takes --hsm-name, network rules, and keys through the control plane (az rest), by the genuine Azure
 // CLI, with the checks that a user would make by openssl.
 // ../README.md tells its environment and what it must do.
 package main
@@ -62,6 +62,7 @@ var parts = []struct {
 }{
 	{"keys", (*session).keys}, {"signatures", (*session).signatures}, {"ciphers", (*session).ciphers}, {"life", (*session).life}, {"imports", (*session).imports},
 	{"transfer", (*session).transfer}, {"rotation", (*session).rotation}, {"release", (*session).release}, {"extras", (*session).extras}, {"settings", (*session).settings},
+	{"definitions", (*session).definitions}, {"assignments", (*session).assignments},
 }
 
 // alone are parts that run one after the other behind the others: they change what the whole HSM does.

@@ -184,13 +184,13 @@ func short(args []string) string {
 	return strings.Join(out, " ")
 }
 
-// complete fails when the installed az has a subcommand for keys or settings of an HSM that did not run.
+// complete fails when the installed az has a subcommand for keys, settings or roles of an HSM that did not run.
 func (s *session) complete() {
 	var missing []string
 	count := 0
 	for line := range strings.Lines(string(must(s.python(commandsScript).Output()))) {
 		name := strings.TrimSpace(line)
-		if strings.HasPrefix(name, "keyvault key ") || strings.HasPrefix(name, "keyvault setting ") {
+		if strings.HasPrefix(name, "keyvault key ") || strings.HasPrefix(name, "keyvault setting ") || strings.HasPrefix(name, "keyvault role ") {
 			count++
 			if !s.used[name] {
 				missing = append(missing, name)
@@ -199,5 +199,5 @@ func (s *session) complete() {
 	}
 	want(count > 0, "az says that it has no subcommand for keys")
 	want(len(missing) == 0, "subcommands that take --hsm-name and were not used: %s", strings.Join(missing, ", "))
-	step("all %d subcommands for keys and settings of an HSM were used", count)
+	step("all %d subcommands for keys, settings and roles of an HSM were used", count)
 }

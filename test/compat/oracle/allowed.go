@@ -8,13 +8,15 @@ import (
 // allowed are members of answers that the document of an api-version does not have, and why they are there all the
 // same. The key is the end of the member's path.
 var allowed = map[string]string{
+	"useManagedIdentity":    "of requests: the libraries send it to api-versions before 7.5-preview.1 as well",
 	"attributes.exportable": "recordings of the service have it in every answer; the documents, since 7.3-preview",
 }
 
 // nullable are optional members that the service sends as null, which the documents' version of OpenAPI cannot say.
 var nullable = []string{
-	"nextLink",   // of the last page
-	"innererror", // of errors without one
+	"nextLink",                                                          // of the last page
+	"innererror",                                                        // of errors without one
+	"error", "statusDetails", "endTime", "azureStorageBlobContainerUri", // of jobs: recordings have them all, always
 }
 
 // dropNulls removes those members where they are null.

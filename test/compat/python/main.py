@@ -9,6 +9,7 @@ import sys
 import artefacts
 import signin
 import walk_attestation
+import walk_backups
 import walk_crypto
 import walk_errors
 import walk_import
@@ -16,6 +17,7 @@ import walk_keys
 import walk_life
 import walk_local
 import walk_release
+import walk_roles
 import walk_versions
 from harness import Report
 from target import Target
@@ -50,6 +52,13 @@ PARTS = {
     "use": walk_errors.use,
     "versions": walk_versions.versions,
     "async": walk_versions.async_clients,
+    "definitions": walk_roles.definitions,
+    "assignments": walk_roles.assignments,
+    "pages": walk_roles.pages,
+    "settings": walk_roles.settings,
+    "backups": walk_backups.backups,
+    "admin-versions": walk_backups.versions,
+    "admin-async": walk_backups.async_clients,
     "artefacts": artefacts.write,
     "remove": lambda hsm: hsm.remove_all(),
 }

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+from azure.keyvault.administration import KeyVaultAccessControlClient, KeyVaultBackupClient, KeyVaultSettingsClient
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 from azure.keyvault.keys.crypto import CryptographyClient
 
@@ -30,6 +31,17 @@ class Target:
         # The Crypto User may not see or recover deleted keys; a managed identity, the Crypto Officer, may.
         self.officer_credential = ManagedIdentityCredential(client_id=os.environ["REDOUBT_OFFICER_CLIENT_ID"])
         self.officer = KeyClient(self.url, self.officer_credential, **self.options)
+        # A managed identity that is Administrator of this HSM, and one that has no role until it is given one.
+        self.administrator_credential = ManagedIdentityCredential(client_id=os.environ["REDOUBT_ADMINISTRATOR_CLIENT_ID"])
+        self.roles = KeyVaultAccessControlClient(self.url, self.administrator_credential, **self.options)
+        self.settings = KeyVaultSettingsClient(self.url, self.administrator_credential, **self.options)
+        self.backups = KeyVaultBackupClient(self.url, self.administrator_credential, **self.options)
+        self.guest_credential = ManagedIdentityCredential(client_id=os.environ["REDOUBT_GUEST_CLIENT_ID"])
+        self.guest_id = os.environ["REDOUBT_GUEST_OBJECT_ID"]
+        self.guest = KeyClient(self.url, self.guest_credential, **self.options)
+        self.guest_roles = KeyVaultAccessControlClient(self.url, self.guest_credential, **self.options)
+        self.guest_settings = KeyVaultSettingsClient(self.url, self.guest_credential, **self.options)
+        self.storage, self.sas = os.environ["REDOUBT_STORAGE_URL"], os.environ["REDOUBT_STORAGE_SAS"]
         self.kept: set[str] = set()  # keys that other programs will use
 
     def name(self, suffix: str) -> str:
@@ -44,11 +56,11 @@ class Target:
         """The ordinary cryptography client: local where it can, remote otherwise."""
         return CryptographyClient(key, self.credential, **self.options)
 
-    def remote(self, key: KeyVaultKey) -> CryptographyClient:
+    def remote(self, key: KeyVaultKey, credential: Any = None) -> CryptographyClient:
         """A client that always asks the service. The SDK does what it can with the public key itself, and, having no k
         of an oct key, with a random key of its own (see README.md). A key without key_ops keeps it from both."""
         jwk = {f: getattr(key.key, f) for f in ("kid", "kty", "n", "e", "crv", "x", "y")}
-        return self.crypto(KeyVaultKey(key.id, jwk=jwk))
+        return CryptographyClient(KeyVaultKey(key.id, jwk=jwk), credential or self.credential, **self.options)
 
     def check_id(self, key_id: str, name: str) -> str:
         """The id must name this HSM and key, and a version, which is returned."""
