@@ -3,7 +3,7 @@ package cloud
 import (
 	"context"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // x5t is defined as a SHA-1 (RFC 7515, 4.1.7); it only finds the certificate
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -30,7 +30,8 @@ type Certificate struct {
 	Added string `json:"added"` // RFC 3339
 }
 
-// Thumbprint is the SHA-1 of the certificate in upper-case hexadecimal, the name that clients know it by.
+// Thumbprint is the SHA-1 of the certificate in upper-case hexadecimal, the name that clients know it by (x5t, RFC
+// 7515, 4.1.7). It only finds the certificate.
 func (c Certificate) Thumbprint() string {
 	sum := sha1.Sum(c.DER)
 	return strings.ToUpper(hex.EncodeToString(sum[:]))

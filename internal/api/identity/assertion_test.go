@@ -164,6 +164,19 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
+// TestCertificateAtADFS: az reaches an own cloud as an AD FS, and addresses its assertions to that.
+func TestCertificateAtADFS(t *testing.T) {
+	t.Parallel()
+	s := newCertified(t)
+	c := s.claims()
+	c["aud"] = "https://localhost:8443/adfs/oauth2/token"
+	code, a := s.json(t, post("https://localhost:8443/adfs/oauth2/token", "grant_type", "client_credentials", "client_id", s.app, "client_assertion_type", assertionType,
+		"client_assertion", signed(t, jose.RS256, otherKey(), map[jose.HeaderKey]any{"x5t": x5t(s.der)}, c), "scope", hsmAud+"/.default"))
+	if code != 200 || s.identityOf(t, a).Principal.AppID != s.app {
+		t.Errorf("%d %v", code, a)
+	}
+}
+
 // TestCertificateRefused: everything that is wrong with an assertion, and what is said about it. Each begins with
 // a sound one and changes one thing.
 func TestCertificateRefused(t *testing.T) {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -86,6 +87,17 @@ func TestLockoutSaysHowLong(t *testing.T) {
 	}
 	if code, a := s.token(t, append(wrong, "scope", hsmAud)...); code != 400 || a.str("error") != "invalid_grant" || !strings.Contains(a.str("error_description"), "Wait 1m0s and try again") {
 		t.Errorf("%d %v", code, a)
+	}
+	// Every way to enter a password is locked.
+	_, d := s.json(t, post(login+"/common/oauth2/v2.0/devicecode", "client_id", azClient, "scope", hsmAud))
+	var oe *oauthError
+	if err := s.server.approve(request{Request: get(login)}, approval{d.str("user_code"), s.acct.User.UPN, s.cred.Password}); !errors.As(err, &oe) || oe.number != 50053 {
+		t.Errorf("device page: %v", err)
+	}
+	target := login + "/organizations/oauth2/v2.0/authorize"
+	form := []string{"client_id", azClient, "response_type", "code", "redirect_uri", "http://localhost:1/", "scope", hsmAud, "username", s.acct.User.UPN, "password", s.cred.Password}
+	if page := bodyOf(t, s.do(post(target, form...))); !strings.Contains(page, "AADSTS50053") {
+		t.Errorf("browser: %s", page)
 	}
 	s.shift.Store(int64(forgetAfter))
 	for range maxFailures {
