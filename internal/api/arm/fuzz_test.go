@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/key"
 )
 
 // FuzzHSMBody: whatever a PUT carries, decoding it neither panics nor takes nonsense for days.
@@ -23,6 +24,31 @@ func FuzzHSMBody(f *testing.F) {
 		}
 		if _, err := json.Marshal(body.Properties.RetentionDays); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzKeyBody: what a key's PUT carries is refused in the wire's words, or asks for a key of one of the two kinds.
+func FuzzKeyBody(f *testing.F) {
+	for _, s := range []string{`{"tags":{"a":"b"},"properties":{"kty":"RSA-HSM","keySize":2048,"keyOps":["sign","release"],"attributes":{"enabled":false,"nbf":1,"exp":2,"exportable":true},"release_policy":{"data":"e30"}}}`,
+		`{"properties":{"kty":"EC","curveName":"P-256K","rotationPolicy":{"attributes":{"expiryTime":"P1Y"},"lifetimeActions":[{"trigger":{"timeBeforeExpiry":"P30D"},"action":{"type":"rotate"}}]}}}`,
+		`{"properties":{"kty":"oct-HSM"}}`, `{"properties":null}`, `{"properties":{"release_policy":{"data":"="}}}`, `{}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var body keyBody
+		if azhttp.DecodeBody([]byte(s), &body) != nil {
+			return
+		}
+		p, policy, err := body.params()
+		if err != nil {
+			if azhttp.StatusOf(err) != http.StatusBadRequest {
+				t.Fatalf("%q: %v", s, err)
+			}
+			return
+		}
+		if p.Spec.Type != key.RSA && p.Spec.Type != key.EC || len(policy.Actions) != 0 && body.Properties.Rotation == nil || (p.Release == nil) != (body.Properties.Release == nil) {
+			t.Fatalf("%q: %+v, %+v", s, p, policy)
 		}
 	})
 }

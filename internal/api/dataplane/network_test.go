@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"redoubt/internal/hsm"
 	"redoubt/internal/hsmtest"
@@ -151,5 +152,48 @@ func TestNetworkRulesOfEachHSM(t *testing.T) {
 	}
 	if got := fmt.Sprint(ask("contosomhsm"), ask("othermhsm")); got != "403 200" {
 		t.Errorf("after deletion and recovery: %s", got)
+	}
+}
+
+// TestRestoreLeavesTheNetworkRules: the rules are the resource's and stay through a restore; the settings are content
+// and come back.
+func TestRestoreLeavesTheNetworkRules(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	d := s.Active(hsmName)
+	w := s.Serve()
+	ctx, admin := t.Context(), hsmtest.Caller(hsmtest.Admin)
+	allow := func(value string) {
+		if _, err := d.UpdateSetting(ctx, admin, hsm.SettingARMKeys, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(j hsm.Job, err error) hsm.Job {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		poll := d.BackupStatus
+		if j.Kind != hsm.KindBackup {
+			poll = d.RestoreStatus
+		}
+		if j = s.Wait(poll, j.ID); j.Status != hsm.JobSucceeded {
+			t.Fatalf("%+v", j)
+		}
+		return j
+	}
+	target := hsm.Target{URI: storage, SAS: func() string { return "sp=crdwl&sig=abcdefgh" }}
+	allow("true")
+	setNetwork(w, `{"networkAcls":{"defaultAction":"Deny","ipRules":[{"value":"127.0.0.0/8"},{"value":"::1"}]}}`)
+	old := run(d.StartBackup(ctx, admin, target))
+	allow("false")
+	setNetwork(w, `{"networkAcls":{"ipRules":[]}}`)
+	s.Clock.Advance(time.Second)
+	run(d.StartBackup(ctx, admin, target))
+	run(d.StartRestore(ctx, admin, target, old.FolderURL[strings.LastIndexByte(old.FolderURL, '/')+1:]))
+	as(w, hsmtest.Admin).do("GET /settings", nil).WantError(403, "Forbidden", "ForbiddenByFirewall")
+	st, err := d.GetSetting(ctx, admin, hsm.SettingARMKeys)
+	if err != nil || st.Value != "true" {
+		t.Errorf("the setting: %+v, %v", st, err)
 	}
 }
