@@ -51,6 +51,30 @@ func (c *Cloud) Found(ctx context.Context, s Site, owners []string) error {
 	return err
 }
 
+// AddOwner makes a principal (object id) Owner of a site's subscription, in one transaction with also, which is at most
+// store.MaxOps-2 writes. ErrExists when they are that already: then nothing is written.
+func (c *Cloud) AddOwner(ctx context.Context, id string, also []store.Op) error {
+	s, err := c.Site(ctx)
+	if err != nil {
+		return err
+	}
+	if id = fold(id); !keySafe(id) {
+		return fmt.Errorf("%w: owner %q", ErrInvalid, id)
+	}
+	ra := RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/" + s.Subscription, Role: RoleOwner, PrincipalID: id,
+		CreatedBy: id, CreatedOn: time.Now().UTC().Format(time.RFC3339)}
+	key, err := resourceKey("ra", ra.ID())
+	if err != nil {
+		return err
+	}
+	_, err = c.s.Txn(ctx, []store.Cond{absent(key), absent(ra.grantKey())}, append([]store.Op{put(key, ra), put(ra.grantKey(), ra.ID())}, also...))
+	var conflict *store.Conflict
+	if errors.As(err, &conflict) {
+		return ErrExists
+	}
+	return err
+}
+
 // Site returns what Found made, or ErrNotFound.
 func (c *Cloud) Site(ctx context.Context) (Site, error) {
 	s, _, err := load[Site](ctx, c, "site")

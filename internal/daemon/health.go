@@ -24,6 +24,11 @@ type health struct {
 	Since       time.Time   `json:"since"`
 	Address     string      `json:"address,omitempty"`
 	Certificate time.Time   `json:"certificateUntil"`
+	Connections int64       `json:"connections"`
+	Limit       int         `json:"connectionsLimit,omitempty"`
+	Throttled   uint64      `json:"throttled"` // requests refused with 429 since the start
+	Free        uint64      `json:"dataFreeBytes,omitempty"`
+	Size        uint64      `json:"dataSizeBytes,omitempty"`
 	HSMs        []hsmHealth `json:"hsms"`
 }
 
@@ -32,6 +37,12 @@ type hsmHealth struct {
 	State    string   `json:"state"`            // the device's, or "Unavailable"
 	Domain   string   `json:"domain,omitempty"` // id of its security domain
 	Warnings []string `json:"warnings,omitempty"`
+
+	LastBackup   *time.Time `json:"lastBackup,omitempty"` // of the content in the newest full backup that still counts
+	Unconfirmed  bool       `json:"securityDomainUnconfirmed,omitempty"`
+	Jobs         int        `json:"jobsRunning"`
+	AuditWaiting int        `json:"auditWaiting"`           // entries that are not in the file yet
+	AuditStopped bool       `json:"auditStopped,omitempty"` // changes are refused
 }
 
 // outsideTLS is how the server trusts issuers and storage: the system's authorities, and those of
@@ -123,6 +134,13 @@ func (s *Server) status(ctx context.Context, phase string) health {
 	if s.fleet == nil {
 		return h
 	}
+	h.Connections, h.Limit = s.fresh.open.Load(), s.cfg.Limits.Connections
+	h.Free, h.Size = room(s.cfg.DataDirectory)
+	if l := s.shown.limits; l != nil {
+		for _, n := range l.Refused() {
+			h.Throttled += n
+		}
+	}
 	for _, r := range s.fleet.List(false) {
 		h.HSMs = append(h.HSMs, s.deviceHealth(ctx, r))
 	}
@@ -137,6 +155,12 @@ func (s *Server) deviceHealth(ctx context.Context, r fleet.Resource) hsmHealth {
 	}
 	st, err := d.Status(ctx)
 	out.State, out.Domain, out.Warnings = string(st.State), st.DomainID, st.Warnings
+	f := d.Figures()
+	out.Unconfirmed, out.Jobs, out.AuditWaiting, out.AuditStopped = st.Unconfirmed, f.Running, f.Audit.Waiting, f.Audit.Stopped
+	if st.LastBackup != 0 {
+		at := time.Unix(st.LastBackup, 0).UTC()
+		out.LastBackup = &at
+	}
 	if err != nil {
 		out.Warnings = append(out.Warnings, "its store does not answer; the log says why")
 	}

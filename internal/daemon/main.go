@@ -36,7 +36,7 @@ func command(out, errOut io.Writer) *cobra.Command {
 	root := &cobra.Command{Use: "redoubtd", Short: "A self-hosted Managed HSM that can be lost and rebuilt", SilenceUsage: true, SilenceErrors: true}
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.AddCommand(serveCommand(), initCommand(), configCommand(), statusCommand(), devCommand(), identityCommand(), drillCommand(), checkCommand(), auditCommand())
+	root.AddCommand(serveCommand(), initCommand(), configCommand(), statusCommand(), devCommand(), identityCommand(), drillCommand(), checkCommand(), ownerCommand(), auditCommand())
 	return root
 }
 

@@ -40,7 +40,8 @@ func TestServe(t *testing.T) {
 		t.Errorf("readyz: %d %q", code, body)
 	}
 	var out strings.Builder
-	if err := runStatus(t.Context(), s.health.String(), &out); err != nil || !strings.Contains(out.String(), "Active       one ") {
+	if err := runStatus(t.Context(), s.health.String(), &out); err != nil || !strings.Contains(out.String(), "Active       one ") ||
+		!strings.Contains(out.String(), "one: no good backup of its present content") || !strings.Contains(out.String(), " of 4096 connections; 0 requests were refused") {
 		t.Errorf("%v: %s", err, out.String())
 	}
 	if err := initialise(t.Context(), r.config()); err == nil {

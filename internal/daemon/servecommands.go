@@ -242,8 +242,9 @@ var errNotReady = errors.New("the server is not ready, or an HSM is not availabl
 func statusCommand() *cobra.Command {
 	return withConfig(&cobra.Command{Use: "status --config FILE", Short: "Ask a running server how it and its HSMs are",
 		Long: `Ask the server that runs with this configuration, at its health listener, how it is. One line is printed
-for the server and one for each HSM. The exit code is 0 only if the server is ready and every HSM can be used
-or waits for its security domain.`},
+for the server and one for each HSM, with what there is to know below it: the age of its last good backup,
+jobs, warnings. The exit code is 0 only if the server is ready, every HSM can be used or waits for its security domain,
+and every audit log can be written.`},
 		func(c *cobra.Command, cfg Config) error {
 			return runStatus(c.Context(), cfg.Listen.Health, c.OutOrStdout())
 		})
@@ -254,17 +255,54 @@ func runStatus(ctx context.Context, addr string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	now := time.Now()
 	fmt.Fprintf(out, "%s at %s since %s, certificate until %s\n", h.Phase, h.Address, h.Since.Format(time.RFC3339), h.Certificate.UTC().Format(time.RFC3339))
+	if h.Limit > 0 {
+		fmt.Fprintf(out, "             %d of %d connections; %d requests were refused as too many; %s of %s free for the data\n", h.Connections, h.Limit, h.Throttled, bytesText(h.Free), bytesText(h.Size))
+	}
 	good := h.Phase == "ready"
 	for _, d := range h.HSMs {
 		fmt.Fprintf(out, "%-12s %s %s\n", d.State, d.Name, d.Domain)
-		for _, w := range d.Warnings {
-			fmt.Fprintf(out, "             %s: %s\n", d.Name, w)
+		for _, line := range d.lines(now) {
+			fmt.Fprintf(out, "             %s: %s\n", d.Name, line)
 		}
-		good = good && d.State != "Unavailable" && d.State != "Sealed" && d.State != "Degraded"
+		good = good && d.State != "Unavailable" && d.State != "Sealed" && d.State != "Degraded" && !d.AuditStopped
 	}
 	if !good {
 		return errNotReady
 	}
 	return nil
+}
+
+// lines are what status says of an HSM below its state.
+func (d *hsmHealth) lines(now time.Time) (out []string) {
+	switch {
+	case d.LastBackup != nil:
+		out = append(out, fmt.Sprintf("last good backup %s, %s ago", d.LastBackup.Format(time.RFC3339), now.Sub(*d.LastBackup).Round(time.Second)))
+	case d.State == "Active" || d.State == "Restoring":
+		out = append(out, "no good backup of its present content")
+	}
+	if d.Unconfirmed {
+		out = append(out, "a security domain was given out and its download not confirmed: the HSM is not activated; download it again, to the end")
+	}
+	if d.Jobs > 0 {
+		out = append(out, fmt.Sprintf("%d backup or restore runs", d.Jobs))
+	}
+	if d.AuditStopped {
+		out = append(out, "the audit log takes no entries, so that changes are refused; make room on its disk")
+	}
+	if d.AuditWaiting > 0 {
+		out = append(out, fmt.Sprintf("%d audit entries are not in the file yet", d.AuditWaiting))
+	}
+	return append(out, d.Warnings...)
+}
+
+// bytesText is a size for people.
+func bytesText(n uint64) string {
+	const unit = 1 << 10
+	v, i := float64(n), 0
+	for ; v >= unit && i < 5; i++ {
+		v /= unit
+	}
+	return fmt.Sprintf("%.1f %s", v, []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB"}[i])
 }

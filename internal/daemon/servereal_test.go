@@ -233,12 +233,13 @@ func TestServeBackup(t *testing.T) {
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	}}
 	ctx := t.Context()
+	var served *Server
 	begin := func(ranges string) (*realm, *client.HSM) {
 		r := newRealm(t, fmt.Sprintf("[storage]\nsuffixes = [%q]\nallow-ranges = [%s]\n", suffix, ranges))
 		both := append(must[[]byte](t)(os.ReadFile(r.path("outside.pem"))), must[[]byte](t)(os.ReadFile(dev.path("ca.pem")))...)
 		r.write("outside.pem", both)
 		r.init()
-		r.serve(local)
+		served = r.serve(local)
 		h := r.activated("one")
 		must[client.Key](t)(h.CreateKey(ctx, "k", client.CreateKey{Kty: "oct-HSM", Size: 256}))
 		return r, h
@@ -246,6 +247,10 @@ func TestServeBackup(t *testing.T) {
 	r, h := begin(`"127.0.0.0/8"`)
 	j := must[client.Job](t)(h.StartBackup(ctx, to))
 	j = must[client.Job](t)(j.Wait(ctx, nil))
+	var status strings.Builder
+	if err := runStatus(ctx, served.health.String(), &status); err != nil || !strings.Contains(status.String(), "one: last good backup 20") {
+		t.Errorf("%v: %s", err, status.String())
+	}
 	must[client.Key](t)(h.CreateKey(ctx, "later", client.CreateKey{Kty: "oct-HSM", Size: 256}))
 	back := must[client.Job](t)(h.StartRestore(ctx, to, j.FolderURL[strings.LastIndex(j.FolderURL, "/")+1:]))
 	must[client.Job](t)(back.Wait(ctx, nil))

@@ -17,7 +17,9 @@ const stranger = "0b0b0b0b-0b0b-0c0c-0d0d-0e0e0e0e0e0e"
 // tooMany wants a 429 as clients expect it.
 func tooMany(t *testing.T, resp *http.Response) {
 	t.Helper()
-	var body struct{ Error struct{ Code, Message string } }
+	var body struct {
+		Error struct{ Code, Message string }
+	}
 	b := must[[]byte](t)(io.ReadAll(resp.Body))
 	if err := json.Unmarshal(b, &body); err != nil || resp.StatusCode != http.StatusTooManyRequests || body.Error.Code != "Throttled" || body.Error.Message == "" {
 		t.Fatalf("%d: %s", resp.StatusCode, b)
@@ -39,7 +41,7 @@ func TestThrottledPrincipal(t *testing.T) {
 	s := r.serve(ServeOptions{})
 	r.activated("one")
 	r.activated("two")
-	who := r.idp.sign(r.idp.good("https://" + siteSuffix).with("sub", stranger))
+	who := r.idp.sign(r.idp.good("https://"+siteSuffix).with("sub", stranger))
 	target := "https://one." + siteSuffix + "/keys?api-version=7.4"
 	refused := 0
 	for range 300 {
