@@ -7,12 +7,12 @@ CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
 OPENAPI ?= ../shared/spec/openapi/data-plane
 FLAGS    = -trimpath -ldflags=-s
 
-.PHONY: build test unit clients runbook compat kill race lint fuzz bench drill clean
+.PHONY: build test unit clients runbook compat issuers kill race lint fuzz bench drill clean
 
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
 
-test: build unit lint kill runbook compat ## everything CI runs
+test: build unit lint kill runbook compat issuers ## everything CI runs
 
 unit: ## the tests that need no network
 	@test/stage "go vet" $(GO) vet ./...
@@ -32,6 +32,11 @@ compat: build clients ## every key operation by the SDKs of four languages and a
 	@$(GO) build -C test/compat/oracle $(FLAGS) -o ../../../bin/compat-oracle .
 	@test/stage "oracle" $(GO) -C test/compat/oracle test .
 	@test/stage "compat" bin/compat -cache "$(CACHE)" -documents "$(OPENAPI)" $(and $(UPDATE),-update)
+
+issuers: build clients ## redoubtd serve with tokens of a real Keycloak, by genuine SDKs
+	@$(GO) build $(FLAGS) -o bin/issuers ./test/issuers
+	@$(GO) build -C test/issuers/go $(FLAGS) -o ../../../bin/issuers-go .
+	@test/stage "issuers" bin/issuers -cache "$(CACHE)"
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
 	@test/stage "kill" $(GO) run ./test/kill

@@ -25,7 +25,7 @@ type Process struct {
 	err  error // of the process; valid once done is closed
 }
 
-const readyTime = time.Minute
+const readyTime = 3 * time.Minute // a machine that does much else at once
 
 // Start starts a program and waits for the line that announced tells to be the one. Both streams go to the log
 // file.
