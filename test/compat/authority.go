@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority signs the certificates that the recorder shows in the place of the HSMs. It lives as long as the run.
+// authority signs the certificates that the recorder shows in the place of the dev cloud. It lives as long as the run.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -44,13 +44,13 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), leaves: map[string]*tls.Certificate{}}, nil
 }
 
-// config is the TLS configuration in front of HSMs; clients speak HTTP/1.1, as to the dev cloud itself.
+// config is the TLS configuration in front of what is recorded; clients speak HTTP/1.1, as to the dev cloud itself.
 func (a *authority) config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			name := strings.ToLower(h.ServerName)
 			if !recorded(name) {
-				return nil, fmt.Errorf("%q is not the name of an HSM", name)
+				return nil, fmt.Errorf("%q is not recorded", name)
 			}
 			return a.leaf(name)
 		}}

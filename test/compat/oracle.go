@@ -26,7 +26,7 @@ func (w *world) askOracle(ctx context.Context) error {
 	if err := os.WriteFile(table, b, 0o600); err != nil {
 		return err
 	}
-	args := []string{"-documents", w.documents, "-recording", filepath.Join(w.work, "recording"), "-table", table,
+	args := []string{"-documents", w.documents, "-control", filepath.Join(filepath.Dir(w.documents), "arm"), "-recording", filepath.Join(w.work, "recording"), "-table", table,
 		"-lists", filepath.Join(w.root, "test", "compat")}
 	if len(w.programs) == len(allPrograms) && len(w.modes) == len(modes) {
 		args = append(args, "-complete")

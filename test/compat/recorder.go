@@ -23,8 +23,8 @@ import (
 	"redoubt/internal/quickack"
 )
 
-// recorder is a CONNECT proxy on loopback for one program. It ends TLS for the names of HSMs, writes every request
-// and its answer down, and passes them on, unchanged, to the dev cloud. For all other names it is a pipe to the dev
+// recorder is a CONNECT proxy on loopback for one program. It ends TLS for the names of HSMs and of the control plane, writes every
+// request and its answer down, and passes them on, unchanged, to the dev cloud. For all other names it is a pipe to the dev
 // cloud's own proxy, which refuses what is not its own.
 type recorder struct {
 	program, mode, verb string
@@ -43,9 +43,9 @@ type recorder struct {
 	ended bool
 }
 
-// recorded tells whether a host name, without port, is that of an HSM.
+// recorded tells whether a host name, without port, is that of an HSM or of the control plane.
 func recorded(host string) bool {
-	return strings.HasSuffix(host, ".managedhsm.azure.net") || strings.HasSuffix(host, ".managedhsm.localhost")
+	return host == "management.azure.com" || strings.HasSuffix(host, ".managedhsm.azure.net") || strings.HasSuffix(host, ".managedhsm.localhost")
 }
 
 // startRecorder opens a recorder for one run of a program. What it writes goes to recording/ in the working folder.
@@ -121,7 +121,7 @@ func (r *recorder) keep(c net.Conn) bool {
 	return true
 }
 
-// connect answers a CONNECT request: the names of HSMs come to ServeHTTP below, all others go on.
+// connect answers a CONNECT request: recorded names come to ServeHTTP below, all others go on.
 func (r *recorder) connect(c net.Conn) error {
 	c = quickack.Wrap(c)
 	br := bufio.NewReader(c)

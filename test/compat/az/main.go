@@ -1,6 +1,6 @@
-// Command compat-az is the az program of the compat run: every subcommand of `az keyvault key`, `az keyvault setting` and
-// `az keyvault role` that takes --hsm-name, network rules, and keys through the control plane (az rest), by the genuine Azure
-// CLI, with the checks that a user would make by openssl.
+// Command compat-az is the az program of the compat run: every subcommand of `az keyvault` that takes --hsm-name
+// for keys, settings, roles, network rules and the HSM as a resource, and keys through the control plane (az rest), by the genuine
+// Azure CLI, with the checks that a user would make by openssl.
 // ../README.md tells its environment and what it must do.
 package main
 
@@ -60,6 +60,7 @@ var parts = []struct {
 	name string
 	do   func(*session)
 }{
+	{"resources", (*session).resources}, // the longest goes first
 	{"keys", (*session).keys}, {"signatures", (*session).signatures}, {"ciphers", (*session).ciphers}, {"life", (*session).life}, {"imports", (*session).imports},
 	{"transfer", (*session).transfer}, {"rotation", (*session).rotation}, {"release", (*session).release}, {"extras", (*session).extras}, {"settings", (*session).settings},
 	{"definitions", (*session).definitions}, {"assignments", (*session).assignments},

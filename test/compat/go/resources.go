@@ -135,9 +135,13 @@ func (s *session) updateHSM(c *armkeyvault.ManagedHsmsClient, name string, made 
 func (s *session) listHSMs(c *armkeyvault.ManagedHsmsClient, name string) {
 	for _, top := range []*int32{nil, to[int32](1), to[int32](2)} {
 		bySub, pages := all(s, c.NewListBySubscriptionPager(&armkeyvault.ManagedHsmsClientListBySubscriptionOptions{Top: top}),
-			func(p armkeyvault.ManagedHsmsClientListBySubscriptionResponse) []*armkeyvault.ManagedHsm { return p.Value })
+			func(p armkeyvault.ManagedHsmsClientListBySubscriptionResponse) []*armkeyvault.ManagedHsm {
+				return p.Value
+			})
 		byGroup, _ := all(s, c.NewListByResourceGroupPager(group, &armkeyvault.ManagedHsmsClientListByResourceGroupOptions{Top: top}),
-			func(p armkeyvault.ManagedHsmsClientListByResourceGroupResponse) []*armkeyvault.ManagedHsm { return p.Value })
+			func(p armkeyvault.ManagedHsmsClientListByResourceGroupResponse) []*armkeyvault.ManagedHsm {
+				return p.Value
+			})
 		for what, list := range map[string][]*armkeyvault.ManagedHsm{"subscription": bySub, "group": byGroup} {
 			count := 0
 			for _, m := range list {
@@ -157,11 +161,15 @@ func (s *session) listHSMs(c *armkeyvault.ManagedHsmsClient, name string) {
 // neighbours are regions, private endpoints and operations.
 func (s *session) neighbours(f *armkeyvault.ClientFactory, name string) {
 	regions, _ := all(s, f.NewMHSMRegionsClient().NewListByResourcePager(group, name, nil),
-		func(p armkeyvault.MHSMRegionsClientListByResourceResponse) []*armkeyvault.MHSMGeoReplicatedRegion { return p.Value })
+		func(p armkeyvault.MHSMRegionsClientListByResourceResponse) []*armkeyvault.MHSMGeoReplicatedRegion {
+			return p.Value
+		})
 	want(len(regions) == 1 && *regions[0].Name == region && *regions[0].IsPrimary && *regions[0].ProvisioningState == armkeyvault.GeoReplicationRegionProvisioningStateSucceeded, "regions %v", regions)
 	pec := f.NewMHSMPrivateEndpointConnectionsClient()
 	ends, _ := all(s, pec.NewListByResourcePager(group, name, nil),
-		func(p armkeyvault.MHSMPrivateEndpointConnectionsClientListByResourceResponse) []*armkeyvault.MHSMPrivateEndpointConnection { return p.Value })
+		func(p armkeyvault.MHSMPrivateEndpointConnectionsClientListByResourceResponse) []*armkeyvault.MHSMPrivateEndpointConnection {
+			return p.Value
+		})
 	want(len(ends) == 0, "%d private endpoint connections", len(ends))
 	_, err := pec.Get(s.ctx, group, name, "none", nil)
 	refused(err, http.StatusNotFound, "ResourceNotFound", "a private endpoint connection")
@@ -172,7 +180,9 @@ func (s *session) neighbours(f *armkeyvault.ClientFactory, name string) {
 	links := must(f.NewMHSMPrivateLinkResourcesClient().ListByMHSMResource(s.ctx, group, name, nil))
 	want(len(links.Value) == 0, "%d private link resources", len(links.Value))
 	operations, _ := all(s, f.NewOperationsClient().NewListPager(nil), func(p armkeyvault.OperationsClientListResponse) []*armkeyvault.Operation { return p.Value })
-	want(slices.ContainsFunc(operations, func(o *armkeyvault.Operation) bool { return *o.Name == "Microsoft.KeyVault/managedHSMs/write" && *o.Display.Resource != "" }), "%d operations", len(operations))
+	want(slices.ContainsFunc(operations, func(o *armkeyvault.Operation) bool {
+		return *o.Name == "Microsoft.KeyVault/managedHSMs/write" && *o.Display.Resource != ""
+	}), "%d operations", len(operations))
 	step("one region, no private endpoints, %d operations", len(operations))
 }
 
@@ -195,7 +205,9 @@ func (s *session) deleteHSM(c *armkeyvault.ManagedHsmsClient, name string) {
 	p := gone.Properties
 	want(*gone.Name == name && *gone.Type == "Microsoft.KeyVault/deletedManagedHSMs" && strings.HasSuffix(*p.MhsmID, "/managedHSMs/"+name) && *p.Location == region && !*p.PurgeProtectionEnabled &&
 		p.ScheduledPurgeDate.Sub(*p.DeletionDate) == 8*24*time.Hour && *p.Tags["third"] == "patch", "deleted: %s, %v to %v", *gone.ID, p.DeletionDate, p.ScheduledPurgeDate)
-	list, _ := all(s, c.NewListDeletedPager(nil), func(p armkeyvault.ManagedHsmsClientListDeletedResponse) []*armkeyvault.DeletedManagedHsm { return p.Value })
+	list, _ := all(s, c.NewListDeletedPager(nil), func(p armkeyvault.ManagedHsmsClientListDeletedResponse) []*armkeyvault.DeletedManagedHsm {
+		return p.Value
+	})
 	want(slices.ContainsFunc(list, func(d *armkeyvault.DeletedManagedHsm) bool { return *d.ID == *gone.ID }), "%s is not among %d deleted ones", *gone.ID, len(list))
 	step("deleted the HSM; it is listed and can be had back until %s", p.ScheduledPurgeDate.Format(time.DateOnly))
 

@@ -8,8 +8,9 @@ import (
 // allowed are members of answers that the document of an api-version does not have, and why they are there all the
 // same. The key is the end of the member's path.
 var allowed = map[string]string{
-	"useManagedIdentity":    "of requests: the libraries send it to api-versions before 7.5-preview.1 as well",
-	"attributes.exportable": "recordings of the service have it in every answer; the documents, since 7.3-preview",
+	"useManagedIdentity":      "of requests: the libraries send it to api-versions before 7.5-preview.1 as well",
+	"attributes.exportable":   "recordings of the service have it in every answer; the documents, since 7.3-preview",
+	"networkAcls.serviceTags": "in the control plane's documents since 2025-05-01; clients that do not know it take no notice",
 }
 
 // nullable are optional members that the service sends as null, which the documents' version of OpenAPI cannot say.

@@ -19,7 +19,10 @@ import (
 type judge struct {
 	docs  documents
 	table []operation
-	names map[string]string // of operations, by route
+
+	control documents         // of the control plane; nil: it is not judged
+	asked   map[string]bool   // operations of the control plane
+	names   map[string]string // of operations, by route
 
 	count     int                        // exchanges
 	versions  map[string]int             // exchanges of each api-version
@@ -38,7 +41,7 @@ type finding struct {
 
 func newJudge(docs documents, table []operation) *judge {
 	j := &judge{docs: docs, table: table, names: map[string]string{}, versions: map[string]int{}, used: map[string]bool{}, findings: map[string]*finding{}, exercised: map[string]map[string]bool{},
-		unused: map[string]bool{}}
+		unused: map[string]bool{}, asked: map[string]bool{}}
 	for _, op := range table {
 		j.names[strings.ToLower(op.Route)] = op.Name
 	}
@@ -61,6 +64,12 @@ func (j *judge) found(e exchange, where, format string, args ...any) {
 // exchange judges one request and its answer.
 func (j *judge) exchange(e exchange) {
 	j.count++
+	if e.Host == controlHost {
+		if j.control != nil {
+			j.controlExchange(e)
+		}
+		return
+	}
 	query, err := e.query()
 	if err != nil {
 		j.found(e, e.Method+" "+e.Target, "the query is malformed: %v", err)

@@ -3,6 +3,8 @@
 //
 //   - a request has no operation in that document, or has a query parameter or body that the document does not allow;
 //   - an answer has another status, or a body with a wrong type, a missing or an unknown member;
+//   - an answer of the control plane about managed HSMs is not what the document of its api-version has, or, in a complete
+//     run, an operation of those documents was not asked for;
 //   - an operation of the newest keys document has no row in the device's operation table, or, in a complete run, was not
 //     exercised by any program; or one of the api-versions was not used;
 //   - the committed list of who exercises what is not what the recording shows, or the committed list of operations is
@@ -23,13 +25,14 @@ import (
 
 // options are the flags.
 type options struct {
-	documents, recording, table, lists string
-	complete, update                   bool
+	documents, control, recording, table, lists string
+	complete, update                            bool
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.documents, "documents", "", "folder with the OpenAPI documents, a folder for each api-version")
+	flag.StringVar(&o.control, "control", "", "folder with the OpenAPI documents of the control plane, likewise")
 	flag.StringVar(&o.recording, "recording", "", "folder with the recording, *.jsonl")
 	flag.StringVar(&o.table, "table", "", "file with the device's operation table, JSON")
 	flag.StringVar(&o.lists, "lists", "", "folder with exercised.txt and operations.txt")
@@ -63,6 +66,9 @@ func run(o options, out io.Writer) error {
 		return fmt.Errorf("%s: %w", o.table, err)
 	}
 	j := newJudge(docs, table)
+	if j.control, err = loadControl(o.control); err != nil {
+		return err
+	}
 	if err := readRecording(o.recording, j.exchange); err != nil {
 		return err
 	}
@@ -72,6 +78,7 @@ func run(o options, out io.Writer) error {
 	j.compareTable(o.complete)
 	if o.complete {
 		j.compareVersions()
+		j.compareControl()
 	}
 	errs := []error{j.report(out), compare(filepath.Join(o.lists, "operations.txt"), docs.list(), o.update)}
 	if o.complete {

@@ -168,8 +168,10 @@ func TestRun(t *testing.T) {
 	for _, v := range claimed {
 		recording = append(recording, answer("GET", "/keys/a/v?api-version="+v, 200, `{"key":{}}`))
 	}
-	recording = slices.Clip(append(recording, create, answer("GET", "/keys/a/versions"+version, 200, `{}`)))
-	o := options{documents: folder(t), lists: t.TempDir(), complete: true, update: true}
+	recording = append(recording, controlAnswer("GET", managedPath+"?api-version=2023-07-01", 200, `{}`), controlAnswer("DELETE", managedPath+"?api-version=2023-07-01", 204, ""),
+		create, answer("GET", "/keys/a/versions"+version, 200, `{}`))
+	recording = slices.Clip(recording)
+	o := options{documents: folder(t), control: controlFolder(t), lists: t.TempDir(), complete: true, update: true}
 	run := func(table []operation, recording []exchange) (string, error) {
 		o.recording, o.table = t.TempDir(), filepath.Join(t.TempDir(), "table.json")
 		var lines bytes.Buffer
@@ -196,6 +198,7 @@ func TestRun(t *testing.T) {
 		"has no such row":         {table[1:], recording},
 		"no program exercised":    {table, recording[:len(recording)-1]},
 		"no program used it":      {table, recording[1:]},
+		"asked the control plane": {table, append(slices.Clone(recording[:len(recording)-3]), recording[len(recording)-2:]...)},
 		"in the documents since":  {[]operation{table[0], table[1], {table[2].Name, table[2].Route, "7.3"}}, recording},
 		"exercised.txt is stale":  {table, append(recording, exchange{Program: "az", Method: "GET", Target: "/keys/a" + version, Status: 200, ResponseBody: `{"key":{}}`, ResponseHeader: recording[0].ResponseHeader})},
 		"the recording is empty":  {table, nil},
