@@ -254,6 +254,20 @@ func (c *Cloud) IsOwner(ctx context.Context, principalID string) (bool, error) {
 	return false, nil
 }
 
+// Scopes are the scopes below another at which somebody holds a control-plane action. who is as with May.
+func (c *Cloud) Scopes(ctx context.Context, who []string, below, action string) (scopes []string, err error) {
+	all, err := c.RoleAssignments(ctx)
+	for _, a := range all {
+		if !ScopeContains(below, a.Scope) || !slices.ContainsFunc(who, func(id string) bool { return strings.EqualFold(a.PrincipalID, id) }) {
+			continue
+		}
+		if d, ok := FindRoleDefinition(a.Role); ok && matches(d.Actions, action) && !matches(d.NotActions, action) {
+			scopes = append(scopes, a.Scope)
+		}
+	}
+	return scopes, err
+}
+
 func (c *Cloud) may(ctx context.Context, who []string, scope string, grants func(RoleDefinition) bool) (bool, error) {
 	all, err := c.RoleAssignments(ctx)
 	if err != nil {

@@ -62,6 +62,8 @@ type request struct {
 	*azhttp.Request
 	h   *Handler
 	who authn.Identity
+
+	below []string // scopes to which a list is cut; nil: it is whole
 }
 
 // route is one row of the tables: action is the control-plane permission it needs at the resource the
@@ -138,16 +140,52 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	if r.action != "" {
-		if err := q.permit(r.action, resourceScope(q.Path)); err != nil {
+		if err := q.permitRoute(r); err != nil {
 			return azhttp.Reply{}, err
 		}
 	}
 	return r.handle(q)
 }
 
+// partial are the lists that show a caller whose roles are further down what lies there, as Azure does. Their handlers
+// ask sees about each entry.
+var partial = []string{
+	"subscriptions/{sub}/providers/Microsoft.KeyVault/managedHSMs", "subscriptions/{sub}/resourceGroups/{rg}/providers/Microsoft.KeyVault/managedHSMs",
+	"subscriptions/{sub}/resources", "subscriptions/{sub}/resourceGroups/{rg}/resources", "subscriptions/{sub}/resourceGroups",
+}
+
+// permitRoute checks the permission of a route at the scope that the path names.
+func (q *request) permitRoute(r route) error {
+	scope := resourceScope(q.Path)
+	err := q.permit(r.action, scope)
+	var refused *azhttp.Problem
+	if !errors.As(err, &refused) || r.method != http.MethodGet || !slices.Contains(partial, r.pattern) {
+		return err
+	}
+	scopes, serr := q.h.cfg.Cloud.Scopes(q.Context(), q.ids(), scope, r.action)
+	if serr != nil {
+		return serr
+	}
+	if len(scopes) == 0 {
+		return err
+	}
+	q.below = scopes
+	return nil
+}
+
+// sees tells whether the caller may see the entry with this id in a list.
+func (q *request) sees(id string) bool {
+	return q.below == nil || slices.ContainsFunc(q.below, func(s string) bool { return cloud.ScopeContains(s, id) })
+}
+
+// ids are the object ids by which the caller can have roles.
+func (q *request) ids() []string {
+	return append([]string{q.who.Principal.ID}, q.who.Principal.Groups...)
+}
+
 // permit checks a control-plane permission of the caller.
 func (q *request) permit(action, scope string) error {
-	ok, err := q.h.cfg.Cloud.May(q.Context(), append([]string{q.who.Principal.ID}, q.who.Principal.Groups...), scope, action)
+	ok, err := q.h.cfg.Cloud.May(q.Context(), q.ids(), scope, action)
 	if err != nil {
 		return err
 	}

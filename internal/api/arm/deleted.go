@@ -35,6 +35,9 @@ type deletedProperties struct {
 }
 
 func wireDeleted(r fleet.Resource) deletedHSM {
+	if r.Tags == nil {
+		r.Tags = map[string]string{}
+	}
 	return deletedHSM{ID: fmt.Sprintf("/subscriptions/%s/providers/Microsoft.KeyVault/locations/%s/deletedManagedHSMs/%s", r.Subscription, r.Location, r.Name),
 		Name: r.Name, Type: "Microsoft.KeyVault/deletedManagedHSMs", Properties: deletedProperties{MHSMID: hsmID(r), Location: r.Location,
 			DeletionDate: rfc3339(r.Deletion.At), ScheduledPurgeDate: rfc3339(r.Deletion.PurgeAt), PurgeProtection: r.PurgeProtection, Tags: r.Tags}}

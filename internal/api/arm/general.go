@@ -108,7 +108,9 @@ func listGroups(q *request) (azhttp.Reply, error) {
 	all, err := q.h.cfg.Cloud.ResourceGroups(q.Context(), q.Param("sub"))
 	var out []resourceGroup
 	for _, g := range all {
-		out = append(out, wireGroup(g))
+		if q.sees(g.ID()) {
+			out = append(out, wireGroup(g))
+		}
 	}
 	return values(out), err
 }

@@ -258,7 +258,7 @@ func listHSMs(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	here := func(r *fleet.Resource) bool {
-		return strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg")))
+		return strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg"))) && q.sees(hsmID(*r))
 	}
 	page, more := q.h.cfg.Fleet.Page(false, after, top, here)
 	var out []hsmResource

@@ -44,7 +44,7 @@ func TestLifeOfAnHSM(t *testing.T) {
 	}
 	c.do("DELETE "+mine, nil).Want(204)
 	c.do("GET "+mine, nil).WantError(404, "ResourceNotFound", "", "ContosoMHSM", "ContosoResourceGroup")
-	const deleted = `{"id":"~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM","name":"ContosoMHSM","type":"Microsoft.KeyVault/deletedManagedHSMs","properties":{"mhsmId":"~/resourceGroups/ContosoResourceGroup/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM","location":"westus3","deletionDate":"2026-01-02T03:04:05Z","scheduledPurgeDate":"2026-01-30T03:04:05Z","purgeProtectionEnabled":false,"tags":null}}`
+	const deleted = `{"id":"~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM","name":"ContosoMHSM","type":"Microsoft.KeyVault/deletedManagedHSMs","properties":{"mhsmId":"~/resourceGroups/ContosoResourceGroup/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM","location":"westus3","deletionDate":"2026-01-02T03:04:05Z","scheduledPurgeDate":"2026-01-30T03:04:05Z","purgeProtectionEnabled":false,"tags":{}}}`
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/deletedManagedHSMs", nil).Want(200), `{"value":[`+deleted+`]}`)
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/locations/WestUS3/deletedManagedHSMs/contosomhsm", nil).Want(200), deleted)
 	c.do("GET ~/providers/Microsoft.KeyVault/locations/eastus/deletedManagedHSMs/contosomhsm", nil).WantError(404, "DeletedManagedHsmNotFound", "")

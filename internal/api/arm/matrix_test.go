@@ -3,6 +3,7 @@ package arm_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,42 +117,61 @@ func (c client) asks(r arm.Row, allowed bool) {
 	}
 }
 
-// TestScopes: a role counts at its scope and below, whatever the letter case of ids, and nowhere else.
+// TestScopes: a role counts at its scope and below, whatever the letter case of ids, and nowhere else; lists show what
+// lies there.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	s := hsmtest.New(t)
 	c := owner(s)
-	const elsewhere = "~/resourceGroups/other/providers/Microsoft.KeyVault/managedHSMs/elsewhere"
-	const list, groupList, gone = "~/providers/Microsoft.KeyVault/managedHSMs", hsms, "~/providers/Microsoft.KeyVault/deletedManagedHSMs"
-	for _, target := range []string{mine, hsms + "/neighbour", elsewhere} {
+	const neighbour, elsewhere, gone = hsms + "/neighbour", "~/resourceGroups/other/providers/Microsoft.KeyVault/managedHSMs/elsewhere", "~/providers/Microsoft.KeyVault/deletedManagedHSMs"
+	for _, target := range []string{mine, neighbour, elsewhere} {
 		c.do("PUT "+target, c.hsmBody("")).Want(200)
 	}
-	all := []string{mine, hsms + "/neighbour", elsewhere, list, groupList, gone}
+	c.do("PUT "+group, `{"location":"westus3"}`).Want(201)
+	c.do("PUT ~/resourceGroups/other", `{"location":"westus3"}`).Want(201)
+	single := []string{mine, neighbour, elsewhere, group, gone}
+	lists := map[string]string{ // what the names are of all who see everything
+		"~/providers/Microsoft.KeyVault/managedHSMs?$top=1&" + version: "ContosoMHSM elsewhere neighbour", hsms + "?" + version: "ContosoMHSM neighbour",
+		"~/resources?$top=2&" + version: "ContosoMHSM elsewhere neighbour", group + "/resources?" + version: "ContosoMHSM neighbour", "~/resourceGroups?" + version: "ContosoResourceGroup other",
+	}
 	for _, g := range []struct {
-		scope string
-		may   []string
+		scope, sees string
+		may         []string
 	}{
-		{"~", all},
-		{strings.ToUpper("~"), all},
-		{group, []string{mine, hsms + "/neighbour", groupList}},
-		{"~/resourcegroups/CONTOSORESOURCEGROUP", []string{mine, hsms + "/neighbour", groupList}},
-		{"~/resourceGroups/ContosoResource", nil}, // the beginning of a name is another name
-		{mine, []string{mine}},
-		{strings.ToUpper(mine), []string{mine}},
-		{elsewhere, []string{elsewhere}},
+		{"~", "ContosoMHSM elsewhere neighbour ContosoResourceGroup other", single},
+		{strings.ToUpper("~"), "ContosoMHSM elsewhere neighbour ContosoResourceGroup other", single},
+		{group, "ContosoMHSM neighbour ContosoResourceGroup", []string{mine, neighbour, group}},
+		{"~/resourcegroups/CONTOSORESOURCEGROUP", "ContosoMHSM neighbour ContosoResourceGroup", []string{mine, neighbour, group}},
+		{"~/resourceGroups/ContosoResource", "", nil}, // the beginning of a name is another name
+		{mine, "ContosoMHSM", []string{mine}},
+		{strings.ToUpper(mine), "ContosoMHSM", []string{mine}},
+		{elsewhere, "elsewhere", []string{elsewhere}},
 	} {
 		reader := c.as(hsmtest.NewGUID())
 		scope := strings.Replace(g.scope, "~", strings.ToUpper(c.sub()), 1)
 		c.grant(strings.ToUpper(cloud.RoleReader), scope, strings.ToUpper(reader.who))
-		for _, target := range all {
+		for _, target := range single {
 			want := 403
-			for _, may := range g.may {
-				if may == target {
-					want = 200
-				}
+			if slices.Contains(g.may, target) {
+				want = 200
 			}
 			if a := reader.do("GET "+target, nil); a.Status != want {
 				t.Errorf("Reader at %s: GET %s: %d, want %d", g.scope, target, a.Status, want)
+			}
+		}
+		for target, whole := range lists {
+			var want []string
+			for _, name := range strings.Fields(whole) {
+				if slices.Contains(strings.Fields(g.sees), name) {
+					want = append(want, name)
+				}
+			}
+			a := reader.do("GET "+target, nil)
+			if a.Status == 403 && len(want) == 0 {
+				continue
+			}
+			if got, _ := reader.names(target); !slices.Equal(got, want) {
+				t.Errorf("Reader at %s: GET %s: %q, want %q", g.scope, target, got, want)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func listResources(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	wanted := func(r *genericResource) bool {
-		return r.place() > after && (q.Param("rg") == "" || strings.EqualFold(r.group, q.Param("rg"))) && f.holds(r)
+		return r.place() > after && (q.Param("rg") == "" || strings.EqualFold(r.group, q.Param("rg"))) && f.holds(r) && q.sees(r.ID)
 	}
 	all, err := q.others(wanted)
 	if err != nil {
