@@ -10,14 +10,11 @@ import (
 
 // AddServicePrincipal creates a service principal, with a secret unless that is empty. Empty ids are filled in.
 func (c *Cloud) AddServicePrincipal(ctx context.Context, sp ServicePrincipal, secret string) (ServicePrincipal, error) {
-	ifs, then, sp, err := c.newServicePrincipal(sp, secret)
-	if err != nil {
-		return ServicePrincipal{}, err
-	}
+	ifs, then, sp := c.newServicePrincipal(sp, secret)
 	return sp, c.create(ctx, ifs, then)
 }
 
-func (c *Cloud) newServicePrincipal(sp ServicePrincipal, secret string) ([]store.Cond, []store.Op, ServicePrincipal, error) {
+func (c *Cloud) newServicePrincipal(sp ServicePrincipal, secret string) ([]store.Cond, []store.Op, ServicePrincipal) {
 	var hashes []string
 	if secret != "" {
 		hashes = append(hashes, c.secrets.hash(secret))
@@ -35,7 +32,7 @@ func (c *Cloud) newServicePrincipal(sp ServicePrincipal, secret string) ([]store
 			put(key, spRecord{ServicePrincipal: sp, SecretHashes: hashes}),
 			put(app, sp.ObjectID),
 			put(oid, pointer{Kind: KindServicePrincipal, Key: key}),
-		}, sp, nil
+		}, sp
 }
 
 // ServicePrincipal returns one by object id or application id.

@@ -117,10 +117,7 @@ func (c *Cloud) begin(ctx context.Context, o Options) (Account, error) {
 		return Account{}, err
 	}
 	a.User = u
-	i, t, sp, err := c.newServicePrincipal(ServicePrincipal{DisplayName: "redoubt-dev"}, cred.ClientSecret)
-	if err != nil {
-		return Account{}, err
-	}
+	i, t, sp := c.newServicePrincipal(ServicePrincipal{DisplayName: "redoubt-dev"}, cred.ClientSecret)
 	a.ServicePrincipal = sp
 	ifs, then = append(ifs, i...), append(then, t...)
 	ifs = append(ifs, absent("boot"), absent("tenant"))
