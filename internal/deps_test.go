@@ -43,10 +43,10 @@ hsm: key rbac audit store blob backup byok secret material seal unlock securityd
 fleet: hsm store rbac audit blob unlock netrule
 cloud: store
 registrar: authn cloud
-api/azhttp: authn fleet hsm key rbac backup blob release
+api/azhttp: audit authn fleet hsm key rbac backup blob release
 api/strictjson:
-api/dataplane: api/azhttp api/strictjson authn fleet hsm key rbac attestation
-api/arm: api/azhttp authn cloud fleet hsm key netrule
+api/dataplane: api/azhttp api/strictjson audit authn fleet hsm key rbac attestation
+api/arm: api/azhttp audit authn cloud fleet hsm key netrule
 api/identity: api/azhttp authn cloud rbac
 api/graph: api/azhttp authn cloud
 api/storage: durable

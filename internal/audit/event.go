@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -39,6 +40,7 @@ type Resource struct {
 	Tenant    string
 	SKUFamily string
 	SKUName   string
+	Type      string // of the resource; empty: managedHSMs
 }
 
 // Append adds the entry's JSON to b. It is written by hand because it stands behind every request: the order
@@ -63,7 +65,10 @@ func (e *Entry) Append(b []byte) []byte {
 	b = appendString(b, e.Result)
 	b = member(b, "resultSignature", signatures[e.Status])
 	b = member(b, "resultDescription", e.Reason)
-	b = append(b, `,"properties":{"PoolType":"M-HSM"`...)
+	b = append(b, `,"properties":{`...)
+	if r.Type == "" {
+		b = append(b, `"PoolType":"M-HSM"`...)
+	}
 	b = member(b, "sku_Family", r.SKUFamily)
 	b = member(b, "sku_Name", r.SKUName)
 	b = append(b, `},"durationMs":`...)
@@ -77,12 +82,15 @@ func (e *Entry) Append(b []byte) []byte {
 		b = append(b, `,"httpStatusCode":`...)
 		b = strconv.AppendInt(b, int64(e.Status), 10)
 	}
-	b = member(b, "PoolName", r.Name)
+	if r.Type == "" {
+		b = member(b, "PoolName", r.Name)
+	}
 	b = member(b, "requestUri", e.RequestURI)
 	b = member(b, "resourceGroup", r.Group)
 	b = append(b, `,"resourceProvider":"MICROSOFT.KEYVAULT"`...)
 	b = member(b, "resource", r.Name)
-	b = append(b, `,"resourceType":"managedHSMs"`...)
+	b = name(b, "resourceType")
+	b = appendString(b, cmp.Or(r.Type, hsmType))
 	return append(e.appendOwn(b), '}')
 }
 
@@ -132,6 +140,9 @@ func (e *Entry) appendOwn(b []byte) []byte {
 	}
 	return append(b, "}}"...)
 }
+
+// hsmType is the type of the resource that nearly every entry is about.
+const hsmType = "managedHSMs"
 
 // signatures are the names of the status codes that the error table and the operations have.
 var signatures = map[int]string{
@@ -202,6 +213,7 @@ type event struct {
 	RequestURI string
 	Group      string `json:"resourceGroup"`
 	Resource   string
+	Type       string `json:"resourceType"`
 	Redoubt    own
 
 	own
@@ -240,7 +252,10 @@ func (e *Entry) UnmarshalJSON(b []byte) error {
 		return nil // of the first version
 	}
 	e.ID, e.DomainID, e.Target, e.Details = v.Redoubt.ID, v.Redoubt.DomainID, v.Redoubt.Target, v.Redoubt.Details
-	if r := (Resource{v.ResourceID, v.Resource, v.Group, v.TenantID, v.Properties.Family, v.Properties.Name}); r != (Resource{}) {
+	if v.Type == hsmType {
+		v.Type = ""
+	}
+	if r := (Resource{v.ResourceID, v.Resource, v.Group, v.TenantID, v.Properties.Family, v.Properties.Name, v.Type}); r != (Resource{}) {
 		e.Resource = &r
 	}
 	if v.Identity == "" {

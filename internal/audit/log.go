@@ -282,6 +282,16 @@ func (l *Log) Loose() time.Time {
 	return l.loose
 }
 
+// Sync makes everything durable that was appended.
+func (l *Log) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	return l.f.Sync()
+}
+
 // Close makes everything durable and closes the file.
 func (l *Log) Close() error {
 	l.mu.Lock()

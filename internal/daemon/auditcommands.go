@@ -23,9 +23,11 @@ func auditCommand() *cobra.Command {
 
 func acceptLossCommand() *cobra.Command {
 	var dir, config, name, reason string
-	c := &cobra.Command{Use: "accept-loss {--data DIR | --config FILE} --hsm NAME --reason TEXT", Short: "Let an HSM open whose audit files have lost entries",
+	var control bool
+	c := &cobra.Command{Use: "accept-loss {--data DIR | --config FILE} {--hsm NAME | --control} --reason TEXT", Short: "Let an HSM open whose audit files have lost entries",
 		Long: `Let an HSM open again that does not because its audit files are not those that it wrote: an older copy, or cut
-short. Look for the right files first, and put them back: then there is nothing to accept.
+short; or, with --control, let the server start whose control plane's audit file is not the one that it wrote. Look for the
+right files first, and put them back: then there is nothing to accept.
 
 That entries were lost, which, who accepted it and why becomes an entry of the log. The server must be stopped.`,
 		Args: cobra.NoArgs,
@@ -41,24 +43,31 @@ That entries were lost, which, who accepted it and why becomes an entry of the l
 				}
 				p = cfg.place()
 			}
+			what := name
+			if control {
+				what, name = "the control plane", ""
+			}
 			if err := p.acceptLoss(c.Context(), name, reason); err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s opens at the next start; the loss is an entry of its audit log\n", name)
+			fmt.Fprintf(c.OutOrStdout(), "%s opens at the next start; the loss is an entry of its audit log\n", what)
 			return nil
 		}}
 	f := c.Flags()
 	f.StringVar(&dir, "data", "", "folder given to redoubtd dev")
 	f.StringVar(&config, "config", "", "configuration file of redoubtd serve")
-	f.StringVar(&name, "hsm", "", "name of the HSM (required)")
+	f.StringVar(&name, "hsm", "", "name of the HSM")
+	f.BoolVar(&control, "control", false, "the control plane's log instead of an HSM's")
 	f.StringVar(&reason, "reason", "", "how the entries were lost (required)")
 	c.MarkFlagsOneRequired("data", "config")
 	c.MarkFlagsMutuallyExclusive("data", "config")
-	_ = c.MarkFlagRequired("hsm") // cannot fail: the flag exists
+	c.MarkFlagsOneRequired("hsm", "control")
+	c.MarkFlagsMutuallyExclusive("hsm", "control")
 	return c
 }
 
-// acceptLoss accepts the loss of entries of one HSM. It is signed with the name of the operating system's user.
+// acceptLoss accepts the loss of entries of one HSM, or, without a name, of the control plane. The entry has the name of the
+// operating system's user.
 func (p place) acceptLoss(ctx context.Context, name, reason string) (err error) {
 	if p.data, err = filepath.Abs(p.data); err != nil {
 		return err
@@ -78,6 +87,9 @@ func (p place) acceptLoss(ctx context.Context, name, reason string) (err error) 
 	by := "unknown"
 	if u, err := user.Current(); err == nil {
 		by = u.Username
+	}
+	if name == "" {
+		return p.acceptTrailLoss(ctx, s, by, reason)
 	}
 	return fleet.AcceptAuditLoss(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now}, name, by, reason)
 }

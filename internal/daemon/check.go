@@ -17,6 +17,7 @@ import (
 	"redoubt/internal/blob"
 	"redoubt/internal/fleet"
 	"redoubt/internal/hsm"
+	"redoubt/internal/store"
 	"redoubt/internal/store/bolt"
 )
 
@@ -94,7 +95,24 @@ func (p place) check(ctx context.Context, out io.Writer, log *slog.Logger) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return report(ctx, f, out, func(id string) error { return verifyAudit(p.audit(id)) })
+	err = report(ctx, f, out, func(id string) error { return verifyAudit(p.audit(id)) })
+	if cerr := p.checkTrail(ctx, s); cerr != nil {
+		fmt.Fprintf(out, "DAMAGED  the control plane's audit log: %v\n", cerr)
+		err = errUnsound
+	}
+	return err
+}
+
+// checkTrail verifies the control plane's audit log.
+func (p place) checkTrail(ctx context.Context, st store.Store) error {
+	if files, err := audit.Segments(p.audit(trailName)); err != nil || len(files) == 0 {
+		return err // before the first start
+	}
+	file, err := openAudit(p, audit.Options{})(trailName)
+	if err != nil {
+		return err
+	}
+	return errors.Join(trailHeld(ctx, st, file), file.Close(), verifyAudit(p.audit(trailName)))
 }
 
 func report(ctx context.Context, f *fleet.Fleet, out io.Writer, verify func(id string) error) error {

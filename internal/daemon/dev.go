@@ -72,6 +72,7 @@ type Dev struct {
 	issuer  *identity.Issuer
 	attest  *attest.Handler
 	fleet   *fleet.Fleet
+	trail   *audit.Trail
 
 	tlsAddr   net.Addr
 	proxyAddr net.Addr
@@ -333,9 +334,12 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.trail, err = d.openTrail(ctx, devPlace(d.cfg.Dir), d.store, roots, audit.Options{}, d.log); err != nil {
+		return err
+	}
 	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir), audit.Options{}),
 		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions,
-		Attestation: trusted, SyncAudit: d.cfg.SyncAudit, Log: d.log}, d.cfg.ReadyKeys)
+		Attestation: trusted, SyncAudit: d.cfg.SyncAudit, Trail: d.trail, Log: d.log}, d.cfg.ReadyKeys)
 	return err
 }
 

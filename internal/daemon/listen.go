@@ -72,6 +72,7 @@ func (d *Dev) listen(ctx context.Context) error {
 		return err
 	}
 	ready := *dp
+	ready.trail = d.trail
 	if err := d.devicesAndControl(&ready); err != nil {
 		return err
 	}
@@ -151,12 +152,12 @@ func (d *Dev) devicesAndControl(dp *dispatch) error {
 		return err
 	}
 	d.shown.verifiers = append(d.shown.verifiers, v)
-	dp.device = dataplane.New(dataplane.Config{Fleet: d.fleet, Verifier: v, LoginURL: d.names.loginURL, Log: d.log, Observer: d.dataObserver()})
+	dp.device = dataplane.New(dataplane.Config{Fleet: d.fleet, Trail: d.trail, Verifier: v, LoginURL: d.names.loginURL, Log: d.log, Observer: d.dataObserver()})
 	if v, err = d.verifier(d.controlAudiences()); err != nil {
 		return err
 	}
 	d.shown.verifiers = append(d.shown.verifiers, v)
-	dp.control = arm.New(arm.Config{Fleet: d.fleet, Cloud: d.cloud, Verifier: v, Endpoints: d.endpoints, RemoveBlobs: d.removeBlobs, Clock: time.Now, Log: d.log,
+	dp.control = arm.New(arm.Config{Fleet: d.fleet, Trail: d.trail, Cloud: d.cloud, Verifier: v, Endpoints: d.endpoints, RemoveBlobs: d.removeBlobs, Clock: time.Now, Log: d.log,
 		Observer: d.controlObserver()})
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"redoubt/internal/audit"
 )
 
 // names says which host names the dev cloud owns and what stands behind each. Two families are served:
@@ -159,6 +161,7 @@ type dispatch struct {
 	names                                     *names
 	identity, control, graph, device, storage http.Handler
 	attestation, desk, vault                  http.Handler
+	trail                                     *audit.Trail // has the requests for other names
 }
 
 // ServeHTTP implements http.Handler.
@@ -181,7 +184,7 @@ func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case roleLocal:
 		d.local(w, r)
 	default:
-		http.Error(w, "this dev cloud does not own the name "+hostOnly(r.Host), http.StatusMisdirectedRequest)
+		misdirected(d.trail, w, r, "this dev cloud does not own the name "+hostOnly(r.Host))
 	}
 }
 

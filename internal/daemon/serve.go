@@ -18,6 +18,7 @@ import (
 
 	"redoubt/internal/api/arm"
 	"redoubt/internal/api/dataplane"
+	"redoubt/internal/audit"
 	"redoubt/internal/authn"
 	"redoubt/internal/blob"
 	"redoubt/internal/blob/azblob"
@@ -37,6 +38,7 @@ type Server struct {
 	log   *slog.Logger
 	cloud *cloud.Cloud
 	fleet *fleet.Fleet
+	trail *audit.Trail
 	pair  *keyPair
 	blobs *http.Transport
 	front swap
@@ -134,9 +136,12 @@ func (s *Server) openData(ctx context.Context) error {
 	policy := s.cfg.blobPolicy()
 	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.o.testOnlyResolve, nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
-	l := s.cfg.Limits
-	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p, s.cfg.Audit.options()), OpenContainer: s.openContainer, Clock: time.Now,
-		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Log: s.log}, l.ReadyKeys)
+	l, o := s.cfg.Limits, s.cfg.Audit.options()
+	if s.trail, err = s.openTrail(ctx, p, st, roots, o, s.log); err != nil {
+		return err
+	}
+	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p, o), OpenContainer: s.openContainer, Clock: time.Now,
+		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Trail: s.trail, Log: s.log}, l.ReadyKeys)
 	return err
 }
 
@@ -249,9 +254,9 @@ func (s *Server) verifiers() (p planes, err error) {
 func (s *Server) dispatch(v planes) http.Handler {
 	limits := s.cfg.Limits.throttle(s.o.testOnlyClock)
 	s.shown.limits = limits
-	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Clock: time.Now, Log: s.log,
+	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Trail: s.trail, Clock: time.Now, Log: s.log,
 		Observer: s.controlObserver(), Limits: limits})
-	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Verifier: v.device, Log: s.log, Observer: s.dataObserver(), Limits: limits,
+	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Trail: s.trail, Verifier: v.device, Log: s.log, Observer: s.dataObserver(), Limits: limits,
 		LoginURL: func(string) string { return strings.TrimRight(s.cfg.Names.LoginURL, "/") }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch host := hostOnly(r.Host); {
@@ -260,7 +265,7 @@ func (s *Server) dispatch(v planes) http.Handler {
 		case s.cfg.isDevice(host):
 			device.ServeHTTP(w, r)
 		default:
-			http.Error(w, "this server does not answer for that host name", http.StatusMisdirectedRequest)
+			misdirected(s.trail, w, r, "this server does not answer for that host name")
 		}
 	})
 }

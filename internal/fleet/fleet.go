@@ -90,7 +90,7 @@ type Deletion struct {
 	PurgeAt int64 `json:"purge_at"`
 }
 
-// Config is what a fleet needs from outside; all fields are required but Ticks, MaxKeys, MaxVersions, Attestation, SyncAudit and Log.
+// Config is what a fleet needs from outside; all fields are required but Ticks, Trail, MaxKeys, MaxVersions, Attestation, SyncAudit and Log.
 type Config struct {
 	Store              store.Store
 	Roots              *unlock.Roots
@@ -103,7 +103,8 @@ type Config struct {
 	MaxVersions        int              // per key; 0: the service's limit
 	Ticks              <-chan time.Time // when to see to what has come due, about once a minute; nil: never (Tend)
 	Attestation        hsm.AttestationVerifier
-	SyncAudit          bool // see hsm.Config
+	SyncAudit          bool         // see hsm.Config
+	Trail              *audit.Trail // has what the fleet does to an HSM by itself; may be nil
 	Log                *slog.Logger
 }
 

@@ -2,7 +2,10 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"redoubt/internal/audit"
 )
 
 // tendOn tends the fleet at every tick until ctx ends, and goes on without waiting while there is more to do.
@@ -63,7 +66,16 @@ func (f *Fleet) purgeOverdue(ctx context.Context, m *member) error {
 	if known, err := f.member(r.Name); err != nil || known != m {
 		return nil // purged meanwhile
 	}
-	if err := f.purge(ctx, m, r, mod); err != nil {
+	about := audited(&r)
+	e := audit.Entry{Operation: "ManagedHsmPurge", Result: "Started", Resource: &about, Details: map[string]string{"hsmId": r.ID, "reason": "the retention has ended"}}
+	if err := f.cfg.Trail.Record(e); err != nil {
+		return err
+	}
+	err := f.purge(ctx, m, r, mod)
+	if e.Result = "Success"; err != nil {
+		e.Result, e.Reason = "Failed", err.Error()
+	}
+	if err := errors.Join(err, f.cfg.Trail.Record(e)); err != nil {
 		return err
 	}
 	f.cfg.Log.InfoContext(ctx, "a managed HSM was purged at the end of its retention", "hsm", r.Name, "id", r.ID)

@@ -2,9 +2,11 @@ package fleet_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
+	"redoubt/internal/audit"
 	"redoubt/internal/fleet"
 	"redoubt/internal/hsmtest"
 	"redoubt/internal/key"
@@ -119,6 +121,15 @@ func TestScheduledPurge(t *testing.T) {
 		if _, err := s.Get(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	var said []string
+	_, err := audit.VerifyFiles([]string{s.TrailFile()}, audit.Expect{}, func(e audit.Entry) error {
+		said = append(said, e.Operation+" "+e.Result+" "+e.Resource.Name)
+		return nil
+	})
+	slices.Sort(said)
+	if err != nil || !slices.Equal(said, []string{"ManagedHsmPurge Started plain", "ManagedHsmPurge Started protected", "ManagedHsmPurge Success plain", "ManagedHsmPurge Success protected"}) {
+		t.Errorf("the control plane's log says %q, %v", said, err)
 	}
 }
 

@@ -3,8 +3,6 @@ package hsm
 import (
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"redoubt/internal/audit"
 	"redoubt/internal/rbac"
@@ -56,27 +54,13 @@ func (h *HSM) systemEntry(operation, domainID string, err error, details map[str
 	return e
 }
 
-// deniedLimit keeps requests that were not admitted from filling the disk: a burst of 200, then 20 a second.
-type deniedLimit struct {
-	mu         sync.Mutex
-	tokens     float64
-	last       time.Time
-	suppressed int
-}
-
-func (l *deniedLimit) allow(now time.Time) (suppressed int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.last.IsZero() {
-		l.tokens = 200
+// Trace records a request that came to no operation: e has what is known of it. Requests without a token have a limit of
+// their own, so that whoever has none cannot keep the refusals of others out of the log.
+func (h *HSM) Trace(e audit.Entry) {
+	limit := &h.denied
+	if e.Principal == "" {
+		limit = &h.strangers
 	}
-	l.tokens = min(200, l.tokens+20*max(0, now.Sub(l.last).Seconds()))
-	l.last = now
-	if l.tokens < 1 {
-		l.suppressed++
-		return 0, false
-	}
-	l.tokens--
-	suppressed, l.suppressed = l.suppressed, 0
-	return suppressed, true
+	e.ID, e.Time, e.Resource = newID(), h.cfg.Clock().UTC(), &h.cfg.Resource
+	_ = h.enqueueLimited(e, limit) // nobody waits for it: the request has failed already
 }

@@ -52,6 +52,9 @@ func (h *HSM) beginOwned(ctx context.Context, who Caller, op Operation, scope rb
 
 // pass admits c, or audits that it was refused.
 func (h *HSM) pass(ctx context.Context, c *call) (*call, error) {
+	if c.who.Seen != nil {
+		*c.who.Seen = true
+	}
 	err := c.who.Barred
 	if err == nil {
 		err = c.admit(ctx)

@@ -89,6 +89,8 @@ type Caller struct {
 	URI       string // of the request, without anything secret
 	// Barred is why the caller may do nothing here, whatever its roles: the network rules keep it out. Nil: nothing does.
 	Barred error
+	// Seen is set once the guard has seen the call, which has its entry then; nil: nobody asks.
+	Seen *bool
 	// Status is the HTTP status that an error is answered with, for the audit log; nil: nobody is answered.
 	Status func(error) int
 }
@@ -99,21 +101,22 @@ type HSM struct {
 	store store.Store
 	log   *slog.Logger
 
-	root   atomic.Pointer[loadedRoot]
-	attest atomic.Pointer[attester]
-	locked atomic.Pointer[lockedRoot]
-	roles  atomic.Pointer[compiledRoles]
-	dev    atomic.Pointer[parsedDevice]
-	cache  cache
-	names  nameCount
-	queue  chan queued   // entries of operations that write nothing else
-	kick   chan struct{} // tells the sequencer that the outbox has entries
-	denied deniedLimit
-	mute   atomic.Bool   // the audit file took nothing when it was last tried
-	ended  chan struct{} // closed when the sequencer has ended
-	agenda agenda
-	jobbed map[string]*jobTally // by kind
-	behind backlogTally
+	root      atomic.Pointer[loadedRoot]
+	attest    atomic.Pointer[attester]
+	locked    atomic.Pointer[lockedRoot]
+	roles     atomic.Pointer[compiledRoles]
+	dev       atomic.Pointer[parsedDevice]
+	cache     cache
+	names     nameCount
+	queue     chan queued   // entries of operations that write nothing else
+	kick      chan struct{} // tells the sequencer that the outbox has entries
+	denied    audit.Limit   // entries of requests that the guard did not admit
+	strangers audit.Limit   // entries of requests without a token
+	mute      atomic.Bool   // the audit file took nothing when it was last tried
+	ended     chan struct{} // closed when the sequencer has ended
+	agenda    agenda
+	jobbed    map[string]*jobTally // by kind
+	behind    backlogTally
 
 	life   context.Context // ends with Close; jobs and the sequencer run under it
 	cancel context.CancelFunc
@@ -185,7 +188,8 @@ func Open(ctx context.Context, cfg Config) (*HSM, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &HSM{cfg: cfg, store: cfg.Store, log: cfg.Log.With("hsm", cfg.Name),
-		queue: make(chan queued, 4096), kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob), jobbed: jobTallies()}
+		queue: make(chan queued, 4096), denied: audit.Limit{Burst: 200, PerSecond: 20}, strangers: audit.Limit{Burst: 100, PerSecond: 5},
+		kick: make(chan struct{}, 1), ended: make(chan struct{}), containers: make(map[string]blob.Container), jobs: make(map[string]*runningJob), jobbed: jobTallies()}
 	h.life, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if _, err := h.auditHeld(ctx); err != nil {
 		h.cancel()

@@ -30,14 +30,22 @@ type queued struct {
 // The error says that e will not be in the file, or is not known to be.
 func (h *HSM) enqueue(e audit.Entry, admitted bool) error {
 	if e.Result == "Denied" || !admitted {
-		suppressed, ok := h.denied.allow(e.Time)
-		if !ok {
-			return nil
-		}
-		if suppressed > 0 {
-			e.Reason = fmt.Sprintf("%s (%d earlier refusals were not recorded)", e.Reason, suppressed)
-		}
+		return h.enqueueLimited(e, &h.denied)
 	}
+	return h.enqueueAll(e)
+}
+
+// enqueueLimited is enqueue for what is written as far as a limit lets it.
+func (h *HSM) enqueueLimited(e audit.Entry, limit *audit.Limit) error {
+	suppressed, ok := limit.Allow(e.Time)
+	if !ok {
+		return nil
+	}
+	e.Reason = audit.Suppress(e.Reason, suppressed)
+	return h.enqueueAll(e)
+}
+
+func (h *HSM) enqueueAll(e audit.Entry) error {
 	if h.mute.Load() {
 		return h.enqueueMute(e)
 	}

@@ -30,6 +30,7 @@ import (
 	"redoubt/internal/cloud"
 	"redoubt/internal/fleet"
 	"redoubt/internal/hsm"
+	"redoubt/internal/seal"
 	"redoubt/internal/secret"
 	"redoubt/internal/store"
 	"redoubt/internal/store/mem"
@@ -49,6 +50,7 @@ type Site struct {
 	Cloud   *cloud.Cloud
 	Account cloud.Account
 	Issuer  *identity.Issuer
+	Trail   *audit.Trail    // the control plane's audit log
 	Attest  *attest.Handler // the test attestation service that the HSMs trust, as Attestation
 	Config  fleet.Config    // of the Fleet; changes count from the next Restart on
 
@@ -88,6 +90,8 @@ func New(t testing.TB) *Site {
 	s.Config = fleet.Config{Store: s.Faults, Roots: s.Roots, OpenContainer: s.openContainer, Clock: s.Clock.Now, RestorePointMaxAge: 30 * time.Minute,
 		OpenAudit:   func(id string) (*audit.Log, error) { return audit.Open(s.AuditFile(id)) },
 		Attestation: s.openAttestation(), Log: slog.New(slog.DiscardHandler)}
+	s.openTrail()
+	s.Config.Trail = s.Trail
 	s.open()
 	t.Cleanup(s.end)
 	return s
@@ -95,6 +99,23 @@ func New(t testing.TB) *Site {
 
 // AuditFile is the path of an HSM's audit file. What is in it is complete once the fleet is stopped.
 func (s *Site) AuditFile(id string) string { return filepath.Join(s.Dir, "audit", id+".jsonl") }
+
+// TrailFile is the path of the control plane's audit file.
+func (s *Site) TrailFile() string { return s.AuditFile("control") }
+
+func (s *Site) openTrail() {
+	s.T.Helper()
+	log, err := audit.Open(s.TrailFile())
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	s.Trail = audit.NewTrail(audit.TrailConfig{Log: log, Clock: s.Clock.Now, Signer: func() (audit.Signer, error) { return seal.NewRoot(0).LocalSigner("control"), nil }})
+	s.T.Cleanup(func() {
+		if err := s.Trail.Close(); err != nil {
+			s.T.Error(err)
+		}
+	})
+}
 
 func (s *Site) open() {
 	s.T.Helper()

@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,7 +44,7 @@ type Web struct {
 // Serve puts up the listener.
 func (s *Site) Serve() *Web {
 	s.T.Helper()
-	control := arm.New(arm.Config{Fleet: s.Fleet, Cloud: s.Cloud, Verifier: s.verifier(Control), Clock: s.Clock.Now, Log: slog.New(slog.DiscardHandler),
+	control := arm.New(arm.Config{Fleet: s.Fleet, Cloud: s.Cloud, Trail: s.Trail, Verifier: s.verifier(Control), Clock: s.Clock.Now, Log: s.Config.Log,
 		RemoveBlobs: func(string) error { return nil },
 		Endpoints: func(string) arm.Endpoints {
 			return arm.Endpoints{CloudName: "AzureCloud", ResourceManager: Control, Login: Login, Graph: "https://graph.microsoft.com/", TenantID: s.Account.Tenant.ID,
@@ -71,7 +70,7 @@ func (s *Site) Serve() *Web {
 // DataPlane is the data plane's handler alone, for tests that need no connection.
 func (s *Site) DataPlane() http.Handler {
 	s.T.Helper()
-	return dataplane.New(dataplane.Config{Fleet: s.Fleet, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: s.Config.Log})
+	return dataplane.New(dataplane.Config{Fleet: s.Fleet, Trail: s.Trail, Verifier: s.verifier(Devices), LoginURL: func(string) string { return Login }, Log: s.Config.Log})
 }
 
 func (s *Site) verifier(audience string) *authn.Verifier {

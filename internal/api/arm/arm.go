@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/audit"
 	"redoubt/internal/authn"
 	"redoubt/internal/cloud"
 	"redoubt/internal/fleet"
@@ -35,7 +36,7 @@ type Endpoints struct {
 	Attestation                 string // attestation service of every region; empty: there is none
 }
 
-// Config is what the control plane needs; all fields but HSMsOnly and Log are required.
+// Config is what the control plane needs; all fields but HSMsOnly, Trail and Log are required.
 type Config struct {
 	Fleet       *fleet.Fleet
 	Cloud       *cloud.Cloud
@@ -44,6 +45,7 @@ type Config struct {
 	RemoveBlobs func(account string) error  // deletes what a storage account held; not called with HSMsOnly
 	// HSMsOnly leaves out storage accounts and managed identities, where others have those.
 	HSMsOnly bool
+	Trail    *audit.Trail // has what was changed and refused; may be nil
 	Clock    func() time.Time
 	Log      *slog.Logger
 	Observer azhttp.Observer // is told of every request; may be nil
@@ -64,6 +66,10 @@ type request struct {
 	who authn.Identity
 
 	below []string // scopes to which a list is cut; nil: it is whole
+
+	action, scope string // that were asked for first
+	begun         bool   // the audit log says so
+	details       map[string]string
 }
 
 // route is one row of the tables: action is the control-plane permission it needs at the resource the
@@ -95,19 +101,24 @@ func New(cfg Config) *Handler {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq, err := azhttp.NewRequest(w, r)
+	q := &request{Request: rq, h: h}
 	var reply azhttp.Reply
 	if err == nil {
-		reply, err = h.serve(rq)
+		reply, err = h.serve(q)
 	}
 	if err != nil {
-		rq.Fail(h.cfg.Log, wireError(err), "")
+		err = wireError(err)
+	}
+	if err = q.trace(reply.Status, err); err != nil {
+		rq.Fail(h.cfg.Log, err, "")
 	} else {
 		rq.Send(reply)
 	}
 	rq.Answered(h.cfg.Observer)
 }
 
-func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
+func (h *Handler) serve(q *request) (azhttp.Reply, error) {
+	rq := q.Request
 	if len(rq.Path) == 2 && strings.EqualFold(rq.Path[0], "metadata") && strings.EqualFold(rq.Path[1], "endpoints") {
 		if err := rq.Stranger(h.cfg.Limits); err != nil {
 			return azhttp.Reply{}, err
@@ -124,10 +135,10 @@ func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
 		rq.W.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/%s", error="invalid_token", error_description="The authentication failed"`, e.Login, e.TenantID))
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusUnauthorized, Code: "AuthenticationFailed", Message: "Authentication failed: " + err.Error()}
 	}
+	q.who = who
 	if err := rq.Admit(who, h.cfg.Limits); err != nil {
 		return azhttp.Reply{}, err
 	}
-	q := &request{Request: rq, h: h, who: who}
 	if handle, ok := authorizationRoute(q); ok {
 		return handle(q)
 	}
@@ -183,21 +194,16 @@ func (q *request) ids() []string {
 	return append([]string{q.who.Principal.ID}, q.who.Principal.Groups...)
 }
 
-// permit checks a control-plane permission of the caller.
+// permit checks a control-plane permission of the caller, and records that a change is begun.
 func (q *request) permit(action, scope string) error {
 	ok, err := q.h.cfg.Cloud.May(q.Context(), q.ids(), scope, action)
 	if err != nil {
 		return err
 	}
-	if ok {
-		return nil
+	if !ok {
+		return q.denied(action, scope)
 	}
-	text := fmt.Sprintf("The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		q.who.Name, q.who.Principal.ID, action, scope)
-	if lost := q.who.Principal.GroupsLost; lost != "" {
-		text += " Roles of groups may not have counted: " + lost + "."
-	}
-	return &azhttp.Problem{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: text}
+	return q.begin(action, scope)
 }
 
 // resourceScope is the scope a path names: the resource (of an HSM also its key), its group or its subscription.

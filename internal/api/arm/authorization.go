@@ -158,6 +158,8 @@ func putRoleAssignment(q *request) (azhttp.Reply, error) {
 	if !ok {
 		return azhttp.Reply{}, &azhttp.Problem{Status: 404, Code: "RoleDefinitionDoesNotExist", Message: "The specified role definition '" + p.RoleDefinitionID + "' does not exist."}
 	}
+	q.note("principalId", p.PrincipalID)
+	q.note("roleDefinitionId", d.Name)
 	a, _, err := q.h.cfg.Cloud.CreateRoleAssignment(q.Context(), cloud.RoleAssignment{Name: q.Param("id"), Scope: q.Param("scope"), Role: d.Name, PrincipalID: p.PrincipalID,
 		PrincipalType: p.PrincipalType, CreatedBy: q.who.Principal.ID, CreatedOn: rfc3339(q.h.cfg.Clock().Unix())})
 	if err != nil {
@@ -174,5 +176,7 @@ func deleteRoleAssignment(q *request) (azhttp.Reply, error) {
 	case err != nil:
 		return azhttp.Reply{}, err
 	}
+	q.note("principalId", a.PrincipalID)
+	q.note("roleDefinitionId", a.Role)
 	return azhttp.OK(wireRoleAssignment(a))
 }

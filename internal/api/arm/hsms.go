@@ -60,6 +60,7 @@ func (q *request) createOrUpdate(body hsmBody) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	r, err = q.h.cfg.Fleet.Create(q.Context(), r)
+	q.note("created", r.ID)
 	return q.written(r, err)
 }
 
@@ -104,6 +105,7 @@ func (q *request) precondition() error {
 // recoverHSM brings back a deleted HSM. The permission checked is that at the path, so the deleted HSM must be
 // what the path names.
 func (q *request) recoverHSM(body hsmBody) (azhttp.Reply, error) {
+	q.note("createMode", "recover")
 	old, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
 	if err != nil || !q.owns(old) {
 		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound", Message: fmt.Sprintf(

@@ -22,9 +22,11 @@ import (
 // Request is one request on its way to a handler.
 type Request struct {
 	*http.Request
-	W    http.ResponseWriter
-	ID   string   // x-ms-request-id
-	Path []string // non-empty path segments, unescaped one by one
+	W  http.ResponseWriter
+	ID string // x-ms-request-id
+	// Traced tells that the request has its audit entry, or had one coming when the limit on refusals kept it out.
+	Traced bool
+	Path   []string // non-empty path segments, unescaped one by one
 
 	// What becomes known on the way, for the Observer.
 	Operation hsm.Operation // 0 while none was found

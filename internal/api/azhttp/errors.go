@@ -97,6 +97,7 @@ var table = []row{
 	{hsm.ErrBadRequest, 400, "BadParameter", ""},
 	{hsm.ErrCorrupt, 500, "InternalServerError", ""},
 	{hsm.ErrAudit, 503, "ServiceUnavailable", "AuditUnavailable"},
+	{hsm.ErrAuditLost, 503, "ServiceUnavailable", "AuditUnavailable"},
 	{hsm.ErrUnavailable, 503, "ServiceUnavailable", ""},
 
 	{fleet.ErrUnknownHost, 404, "ResourceNotFound", ""},

@@ -18,16 +18,18 @@ import (
 	"sync"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/audit"
 	"redoubt/internal/authn"
 	"redoubt/internal/fleet"
 	"redoubt/internal/hsm"
 )
 
-// Config is what the data plane needs. All fields but Observer and Limits are required.
+// Config is what the data plane needs. All fields but Trail, Observer and Limits are required.
 type Config struct {
 	Fleet    *fleet.Fleet
 	Verifier azhttp.Verifier
 	LoginURL func(host string) string // e.g. https://login.microsoftonline.com, for the challenge
+	Trail    *audit.Trail             // has the requests that reach no HSM; may be nil
 
 	Log      *slog.Logger
 	Observer azhttp.Observer // is told of every request
@@ -80,10 +82,12 @@ type route struct {
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq, err := azhttp.NewRequest(w, r)
+	q := &request{Request: rq, replays: &h.again}
 	var reply azhttp.Reply
 	if err == nil {
-		reply, err = h.serve(rq)
+		reply, err = h.serve(q)
 	}
+	h.trace(q, reply.Status, err)
 	rq.SetHeader("X-Ms-Server-Latency", strconv.FormatInt(rq.Elapsed().Milliseconds(), 10))
 	if err != nil {
 		rq.Fail(h.cfg.Log, err, " (Activity ID: "+rq.ID+")")
@@ -93,33 +97,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rq.Answered(h.cfg.Observer)
 }
 
-func (h *Handler) serve(rq *azhttp.Request) (azhttp.Reply, error) {
-	label, _, _ := strings.Cut(rq.Host, ".")
-	device, res, err := h.cfg.Fleet.Device(label)
-	rq.HSM = res.Name
+func (h *Handler) serve(q *request) (reply azhttp.Reply, err error) {
+	label, _, _ := strings.Cut(q.Host, ".")
+	q.hsm, q.res, err = h.cfg.Fleet.Device(label)
+	q.HSM = q.res.Name
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	who, reply, err := h.authenticate(rq, res.Tenant)
-	if err != nil || reply.Status != 0 {
+	if q.who, reply, err = h.authenticate(q.Request, q.res.Tenant); err != nil || reply.Status != 0 {
 		return reply, err
 	}
-	q := &request{Request: rq, hsm: device, res: res, who: who, replays: &h.again}
+	q.who.Seen = &q.Traced
 	to, err := h.route(q)
-	rq.Operation = to.op
-	if out := res.Admit(who.IP, who.ID); out != nil {
+	q.Operation = to.op
+	if out := q.res.Admit(q.who.IP, q.who.ID); out != nil {
 		return azhttp.Reply{}, q.turnAway(to, out)
 	}
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	if q.version, err = askedVersion(rq.URL.RawQuery, to.poll); err != nil {
+	if q.version, err = askedVersion(q.URL.RawQuery, to.poll); err != nil {
 		return azhttp.Reply{}, err
 	}
 	if !q.version.has(to.since) {
 		return azhttp.Reply{}, errNoRoute // that version does not know it
 	}
-	q.who.Version, q.who.URI = q.version.String(), auditedURI(rq.Request)
+	q.who.Version, q.who.URI = q.version.String(), azhttp.AuditedURI(q.Request.Request)
 	if reply, err = to.handle(q); err == nil {
 		q.served(to)
 	}
@@ -135,7 +138,7 @@ func (q *request) turnAway(to target, why error) error {
 	if v, err := askedVersion(q.URL.RawQuery, to.poll); err == nil {
 		q.who.Version = v.String()
 	}
-	q.who.URI, q.who.Barred = auditedURI(q.Request.Request), why
+	q.who.URI, q.who.Barred = azhttp.AuditedURI(q.Request.Request), why
 	return q.hsm.TurnAway(q.Context(), q.who, to.op)
 }
 

@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"net/url"
 	"slices"
 	"strings"
 
@@ -59,10 +58,10 @@ func askedVersion(query string, poll bool) (apiVersion, error) {
 	name, found := "", false
 	for pair := range strings.SplitSeq(query, "&") {
 		k, v, _ := strings.Cut(pair, "=")
-		if !strings.EqualFold(unquery(k), "api-version") {
+		if !strings.EqualFold(azhttp.Unquery(k), "api-version") {
 			continue
 		}
-		if v = unquery(v); found && v != name {
+		if v = azhttp.Unquery(v); found && v != name {
 			return 0, badVersion("InvalidApiVersionParameter", "The api-version is given twice, as '"+clip(name, 32)+"' and as '"+clip(v, 32)+"'.")
 		}
 		name, found = v, true
@@ -90,16 +89,6 @@ func badVersion(inner, message string) error {
 }
 
 // unquery undoes the escapes of one part of a query; nearly none has any.
-func unquery(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	if out, err := url.QueryUnescape(s); err == nil {
-		return out
-	}
-	return s
-}
-
 // target is what a request is routed to.
 type target struct {
 	op      hsm.Operation

@@ -1,0 +1,113 @@
+package arm_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"redoubt/internal/audit"
+	"redoubt/internal/hsmtest"
+)
+
+// trail reads the control plane's audit log.
+func trail(t *testing.T, s *hsmtest.Site) (out []audit.Entry) {
+	t.Helper()
+	if _, err := audit.VerifyFiles([]string{s.TrailFile()}, audit.Expect{Growing: true}, func(e audit.Entry) error { out = append(out, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestControlPlaneIsOnRecord: every change has an entry that it was begun and one with its outcome; refusals have one; reads
+// that succeed have none.
+func TestControlPlaneIsOnRecord(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	c := owner(s)
+	const write, del = "Microsoft.KeyVault/managedHSMs/write", "Microsoft.KeyVault/managedHSMs/delete"
+	const purge = "Microsoft.KeyVault/locations/deletedManagedHsms/purge/action"
+	const assign = group + "/providers/Microsoft.Authorization/roleAssignments/11111111-1111-4111-8111-999999999999"
+	reader := `{"properties":{"roleDefinitionId":"acdd72a7-3385-48ef-bd42-f606fba81ae7","principalId":"` + hsmtest.Stranger + `","principalType":"User"}}`
+	var want []string
+	step := func(who client, target string, body any, status int, entries ...string) {
+		t.Helper()
+		a := who.do(target, body).Want(status)
+		for _, e := range entries {
+			want = append(want, a.Header.Get("X-Ms-Request-Id")+" "+e)
+		}
+	}
+	change := func(target string, body any, status int, action string) {
+		t.Helper()
+		step(c, target, body, status, action+" Started 0", fmt.Sprint(action, " Success ", status))
+	}
+	change("PUT "+group, `{"location":"westus3"}`, 201, "Microsoft.Resources/subscriptions/resourceGroups/write")
+	change("PUT "+mine, c.hsmBody(""), 200, write)
+	change("PATCH "+mine, `{"tags":{"a":"b"}}`, 200, write)
+	step(c, "PATCH "+mine, `{"properties":`, 400, write+" Started 0", write+" Failed 400")
+	change("PUT "+identities+"x", `{"location":"westus3"}`, 201, "Microsoft.ManagedIdentity/userAssignedIdentities/write")
+	change("DELETE "+identities+"x", nil, 200, "Microsoft.ManagedIdentity/userAssignedIdentities/delete")
+	change("PUT "+assign, reader, 201, "Microsoft.Authorization/roleAssignments/write")
+	change("DELETE "+assign, nil, 200, "Microsoft.Authorization/roleAssignments/delete")
+	stranger := c.as(hsmtest.Stranger)
+	step(stranger, "DELETE "+mine, nil, 403, del+" Denied 403")
+	step(stranger, "GET "+mine, nil, 403, "Microsoft.KeyVault/managedHSMs/read Denied 403")
+	step(c, "GET "+mine, nil, 200)
+	step(c, "GET ~/nonsense", nil, 404, "UnknownOperation Failed 404")
+	a := c.Do(hsmtest.Ask{Method: "DELETE", Host: host, Path: strings.Replace(mine, "~", c.sub(), 1) + "?" + version}).Want(401)
+	want = append(want, a.Header.Get("X-Ms-Request-Id")+" Authentication Failed 401")
+	change("DELETE "+mine, nil, 200, del)
+	change("PUT "+mine, c.hsmBody(`,"createMode":"recover"`), 200, write)
+	change("DELETE "+mine, nil, 200, del)
+	change("POST ~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM/purge", nil, 202, purge)
+
+	got := trail(t, s)
+	var said []string
+	for _, e := range got {
+		said = append(said, fmt.Sprint(e.RequestID, " ", e.Operation, " ", e.Result, " ", e.Status))
+		known := e.Operation == "Authentication" || e.Principal == c.who || e.Principal == hsmtest.Stranger
+		if !known || e.CallerIP != "127.0.0.1" || e.ClientInfo == "" || !strings.HasPrefix(e.RequestURI, "https://management.azure.com/") || e.Details["method"] == "" || e.Target == "" || e.Resource == nil || e.Resource.Tenant == "" {
+			t.Errorf("%+v", e)
+		}
+		if strings.Contains(strings.ToLower(e.Target), "managedhsms/") && (e.Resource.Name != "ContosoMHSM" || e.Resource.Group != "ContosoResourceGroup" && e.Operation != purge || e.Resource.Type != "") {
+			t.Errorf("%s is about %+v", e.Target, e.Resource)
+		}
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("the log says\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(want, "\n"))
+	}
+	detail := func(name string) (n int) {
+		for _, e := range got {
+			if e.Details[name] != "" {
+				n++
+			}
+		}
+		return n
+	}
+	if detail("createMode") != 1 || detail("principalId") != 2 || detail("created") != 1 {
+		t.Error("the entries do not say what was made and who was given a role")
+	}
+}
+
+// TestNoRecordNoChange: while the control plane's log takes nothing, nothing is changed; reads go on.
+func TestNoRecordNoChange(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	c := owner(s)
+	c.do("PUT "+group, `{"location":"westus3"}`).Want(201)
+	c.do("PUT "+mine, c.hsmBody("")).Want(200)
+	if err := s.Trail.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := s.State()
+	for _, target := range []string{"DELETE " + mine, "PATCH " + mine, "DELETE " + group, "PUT " + identities + "x"} {
+		c.do(target, `{"location":"westus3","tags":{"x":"y"}}`).WantError(503, "ServiceUnavailable", "AuditUnavailable", "audit log of the control plane")
+	}
+	c.do("GET "+mine, nil).Want(200)
+	c.as(hsmtest.Stranger).do("GET "+mine, nil).Want(403)
+	for k, v := range s.State() {
+		if before[k] != v {
+			t.Errorf("%s was changed", k)
+		}
+	}
+}
