@@ -33,7 +33,7 @@ compat: build clients ## every key operation by the SDKs of four languages and a
 	@test/stage "oracle" $(GO) -C test/compat/oracle test .
 	@test/stage "compat" bin/compat -cache "$(CACHE)" -documents "$(OPENAPI)" $(and $(UPDATE),-update)
 
-issuers: build clients ## redoubtd serve with tokens of a real Keycloak, by genuine SDKs
+issuers: build clients ## redoubtd serve with tokens of others: of a real Keycloak by SDKs, of Entra ID's shape by az
 	@$(GO) build $(FLAGS) -o bin/issuers ./test/issuers
 	@$(GO) build -C test/issuers/go $(FLAGS) -o ../../../bin/issuers-go .
 	@test/stage "issuers" bin/issuers -cache "$(CACHE)"

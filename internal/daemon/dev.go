@@ -42,6 +42,8 @@ type DevConfig struct {
 	IdentityEndpoint bool
 	// IMDS offers them as the metadata service of a virtual machine does.
 	IMDS bool
+	// TokenResources are resources of others that tokens are made for, such as a redoubtd serve that trusts this issuer.
+	TokenResources []string
 	// RestorePointMaxAge is how old the backup may be that a full restore demands; 0 means any since
 	// activation or the last restore.
 	RestorePointMaxAge time.Duration
@@ -257,7 +259,7 @@ func (d *Dev) openListeners(key *rsa.PrivateKey) error {
 	}
 	_, d.names.port, _ = net.SplitHostPort(tlsL.Addr().String())
 	d.issuer, err = identity.NewIssuer(identity.IssuerConfig{Key: key, Tenant: d.account.Tenant.ID, Clock: time.Now,
-		Resources: join(d.controlAudiences(), d.graphAudiences(), d.deviceAudiences(), d.storageAudiences(), d.vaultAudiences())})
+		Resources: join(d.controlAudiences(), d.graphAudiences(), d.deviceAudiences(), d.storageAudiences(), d.vaultAudiences(), d.cfg.TokenResources)})
 	if err != nil {
 		return errors.Join(err, tlsL.Close(), proxyL.Close())
 	}

@@ -67,6 +67,7 @@ Nothing dials outward. This is for development and rehearsal: its secrets lie in
 	f.StringVar(&cfg.BlobEndpoint, "blob-endpoint", "", "URL that serves all storage accounts instead of the built-in front, e.g. an Azurite")
 	f.BoolVar(&cfg.IdentityEndpoint, "identity-endpoint", false, "offer the managed identities to programs: adds IDENTITY_ENDPOINT and IDENTITY_HEADER to env.sh")
 	f.BoolVar(&cfg.IMDS, "imds", false, "offer them as the metadata service of a virtual machine: adds AZURE_POD_IDENTITY_AUTHORITY_HOST to env.sh")
+	f.StringArrayVar(&cfg.TokenResources, "token-resource", nil, "make tokens for this resource, too: URL of a redoubtd serve that trusts this cloud's issuer; may be repeated")
 	f.BoolVar(&cfg.SyncAudit, "sync-audit", false, "write the audit entries of reads and cryptography to the disk before the answer, too")
 	f.DurationVar(&cfg.RestorePointMaxAge, "restore-point-max-age", 30*time.Minute, "how old the HSM's own backup may be for a full restore; 0: any since activation")
 	f.IntVar(&cfg.MaxKeys, "max-keys", 0, "keys an HSM can have, soft-deleted ones included; 0: the service's 5,000")

@@ -280,15 +280,19 @@ func (c *Config) isDevice(host string) bool {
 	return false
 }
 
-// endpoints are the URLs that the control plane's answers name. There is no Graph here: its address is one
-// where every request is answered with a clear 404.
+// endpoints are the URLs that the control plane's answers name. There is no Graph here: unless the site has one, its
+// address is one where every request is answered with a clear 404.
 func (s *Server) endpoints(string) arm.Endpoints {
 	n, storage := s.cfg.Names, "core.windows.net"
 	if len(s.cfg.Storage.Suffixes) > 0 {
 		storage = strings.TrimPrefix(s.cfg.Storage.Suffixes[0], ".blob.")
 	}
 	o := "https://" + n.ControlHost
-	return arm.Endpoints{CloudName: n.Cloud, ResourceManager: o, Login: strings.TrimRight(n.LoginURL, "/"), Graph: o + "/graph/",
+	graph := n.GraphURL
+	if graph == "" {
+		graph = o + "/graph/"
+	}
+	return arm.Endpoints{CloudName: n.Cloud, ResourceManager: o, Login: strings.TrimRight(n.LoginURL, "/"), Graph: graph,
 		TenantID: s.cfg.Tenant, DeviceSuffix: n.DeviceSuffixes[0], StorageSuffix: storage}
 }
 

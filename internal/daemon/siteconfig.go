@@ -44,6 +44,7 @@ type NamesConfig struct {
 	DeviceSuffixes   []string `toml:"device-suffixes"`
 	ControlHost      string   `toml:"control-host"`
 	LoginURL         string   `toml:"login-url"`
+	GraphURL         string   `toml:"graph-url"`
 	DeviceAudiences  []string `toml:"device-audiences"`
 	ControlAudiences []string `toml:"control-audiences"`
 	Cloud            string   `toml:"cloud"`

@@ -78,6 +78,7 @@ func TestBadConfig(t *testing.T) {
 		"suffix twice":         {`"hsm.example.net"`, `"managedhsm.example.com:8443"`, "stands twice"},
 		"control is an HSM":    {`"management.example.com"`, `"management.hsm.example.net"`, "would be the name of an HSM"},
 		"login over http":      {`"https://login.example.com"`, `"http://login.example.com"`, "names.login-url: "},
+		"graph over http":      {"[[issuers]]", "graph-url = \"http://graph.example.com\"\n[[issuers]]", "names.graph-url: "},
 		"wildcard audience":    {"[[issuers]]", "device-audiences = [\"https://*.example.com\"]\n[[issuers]]", "names.device-audiences: "},
 		"empty audience":       {"[[issuers]]", "control-audiences = [\"\"]\n[[issuers]]", "names.control-audiences: "},
 		"no issuer":            {"[[issuers]]\nurl = \"https://login.example.com/v2.0\"", "", "issuers: at least one"},

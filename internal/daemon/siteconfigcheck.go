@@ -116,14 +116,23 @@ func (c *Config) checkNames(bad *problems) {
 	if err := checkHost(n.ControlHost); err != nil {
 		bad.add("names.control-host", "%w", err)
 	}
-	if u, err := url.Parse(n.LoginURL); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if !isPlainHTTPS(n.LoginURL) {
 		bad.add("names.login-url", "%q is not an https address such as https://login.example.com; clients append /TENANT", n.LoginURL)
+	}
+	if n.GraphURL != "" && !isPlainHTTPS(n.GraphURL) {
+		bad.add("names.graph-url", "%q is not an https address such as https://graph.microsoft.com/", n.GraphURL)
 	}
 	if n.Cloud == "" || strings.ContainsFunc(n.Cloud, func(r rune) bool { return r < ' ' || r > '~' }) {
 		bad.add("names.cloud", "a name of plain characters is needed")
 	}
 	bad.audiences("names.device-audiences", n.DeviceAudiences)
 	bad.audiences("names.control-audiences", n.ControlAudiences)
+}
+
+// isPlainHTTPS tells whether s is an https address of a host, with a path at most.
+func isPlainHTTPS(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 func (p *problems) audiences(key string, list []string) {

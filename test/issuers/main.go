@@ -1,5 +1,6 @@
 // Command issuers proves that `redoubtd serve` can live with tokens of others: of a real Keycloak, from which genuine
-// SDKs get them with a credential of their own. A run has its own servers, and leaves nothing behind.
+// SDKs get them with a credential of their own, and of an issuer of Entra ID's shape (that of a dev cloud, a process of
+// its own), to which the genuine az signs in. Each run has its own servers, and leaves nothing behind.
 package main
 
 import (
@@ -78,7 +79,7 @@ func runAll(ctx context.Context, o options, out io.Writer) (err error) {
 		mu    sync.Mutex
 		errs  []error
 	)
-	for name, play := range map[string]func(*run, context.Context) error{"keycloak": (*run).keycloak} {
+	for name, play := range map[string]func(*run, context.Context) error{"keycloak": (*run).keycloak, "az": (*run).az} {
 		if o.only != "" && o.only != name {
 			continue
 		}

@@ -31,8 +31,8 @@ type site struct {
 	address string
 }
 
-// startSite makes a data directory with an owner and serves it. issuers are the tables of the configuration.
-func (r *run) startSite(ctx context.Context, pair files, ca, tenant, owner, login, issuers string) (*site, error) {
+// startSite makes a data directory with an owner and serves it. more is the rest of the names and the issuers.
+func (r *run) startSite(ctx context.Context, pair files, ca, tenant, owner, login, more string) (*site, error) {
 	config := fmt.Sprintf(`data-directory = %q
 passphrase-file = %q
 tenant = %q
@@ -48,9 +48,10 @@ device-suffixes = [%q]
 control-host = %q
 login-url = %q
 cloud = "Site"
+%s
 [outbound]
 ca-file = %q
-%s`, r.path("data"), r.path("passphrase"), tenant, subscription, owner, pair.cert, pair.key, suffix, controlHost, login, ca, issuers)
+`, r.path("data"), r.path("passphrase"), tenant, subscription, owner, pair.cert, pair.key, suffix, controlHost, login, more, ca)
 	if err := os.WriteFile(r.path("redoubt.toml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
