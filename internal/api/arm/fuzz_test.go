@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,6 +121,19 @@ func FuzzPage(f *testing.F) {
 		again, after, err := ask(next.RawQuery).page()
 		if err != nil || again != n || after != place {
 			t.Fatalf("%d, %q, %v; want %d, %q", again, after, err, n, place)
+		}
+	})
+}
+
+// FuzzKeyVaultType: whatever the path, what is found is a type of the provider.
+func FuzzKeyVaultType(f *testing.F) {
+	for _, s := range []string{"", "x", "providers", "providers/Microsoft.KeyVault", "a/providers/microsoft.keyvault/managedHSMs/h/keys/k/versions/v", "providers/Microsoft.KeyVault/managedHSMs/h/providers/Microsoft.Resources/tags/default"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := keyVaultType(strings.FieldsFunc(s, func(r rune) bool { return r == '/' }))
+		if got != "" && !slices.ContainsFunc(types, func(k struct{ name, since string }) bool { return k.name == got }) {
+			t.Fatalf("%q is %q", s, got)
 		}
 	})
 }

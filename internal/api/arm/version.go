@@ -78,7 +78,7 @@ func keyVaultType(path []string) string {
 	for at >= 0 && !strings.EqualFold(path[at], "providers") {
 		at--
 	}
-	if at++; at == 0 || !strings.EqualFold(path[at], keyVault) {
+	if at++; at <= 0 || !strings.EqualFold(path[at], keyVault) {
 		return ""
 	}
 	var segs []string

@@ -10,6 +10,7 @@ import (
 var allowed = map[string]string{
 	"useManagedIdentity":      "of requests: the libraries send it to api-versions before 7.5-preview.1 as well",
 	"attributes.exportable":   "recordings of the service have it in every answer; the documents, since 7.3-preview",
+	"error.innererror":        "the control plane's errors about keys keep the data plane's inner code; its other errors may have one, too",
 	"networkAcls.serviceTags": "in the control plane's documents since 2025-05-01; clients that do not know it take no notice",
 }
 
