@@ -7,16 +7,19 @@ CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
 OPENAPI ?= ../shared/spec/openapi/data-plane
 FLAGS    = -trimpath -ldflags=-s
 
-.PHONY: build test unit clients runbook compat issuers kill race lint fuzz bench drill clean
+.PHONY: build test unit alerts clients runbook compat issuers kill race lint fuzz bench drill clean
 
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
 
-test: build unit lint kill runbook compat issuers ## everything CI runs
+test: build unit alerts lint kill runbook compat issuers ## everything CI runs
 
 unit: ## the tests that need no network
 	@test/stage "go vet" $(GO) vet ./...
 	@test/stage "unit tests" $(GO) test ./...
+
+alerts: ## alert rules and dashboard, by Prometheus' own parser and engine
+	@test/stage "alerts" $(GO) -C test/alerts test .
 
 clients: ## install genuine az and Azurite into the cache folder
 	@test/stage "clients" test/clients/install "$(CACHE)"
