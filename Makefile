@@ -7,7 +7,7 @@ CACHE   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/redoubt
 OPENAPI ?= ../shared/spec/openapi/data-plane
 FLAGS    = -trimpath -ldflags=-s
 
-.PHONY: build test unit alerts clients runbook compat issuers kill race lint fuzz bench drill clean
+.PHONY: build test unit alerts clients runbook compat issuers terraform kill race lint fuzz bench drill clean
 
 build: ## both programs, static, into bin/
 	$(GO) build $(FLAGS) -o bin/ ./cmd/...
@@ -40,6 +40,10 @@ issuers: build clients ## redoubtd serve with tokens of others: of a real Keyclo
 	@$(GO) build $(FLAGS) -o bin/issuers ./test/issuers
 	@$(GO) build -C test/issuers/go $(FLAGS) -o ../../../bin/issuers-go .
 	@test/stage "issuers" bin/issuers -cache "$(CACHE)"
+
+terraform: build ## a whole configuration by the genuine Terraform and azurerm, which are yours: see test/terraform/README.md
+	@$(GO) build -o bin/terraform-trial ./test/terraform
+	@test/stage "terraform" bin/terraform-trial $(and $(TERRAFORM),-program "$(TERRAFORM)")
 
 kill: ## SIGKILL of a real server at many moments, and what is there afterwards
 	@test/stage "kill" $(GO) run ./test/kill
