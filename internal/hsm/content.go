@@ -78,6 +78,18 @@ func open[T any](v *view, logical string, kv store.KV) (T, stamp, error) {
 		}
 	}
 	v.h.cache.records.Note(false)
+	out, s, err := openOnce[T](v, logical, kv)
+	if err != nil {
+		return out, stamp{}, err
+	}
+	v.h.cache.put(kv.Key, entry{stamp: s, val: out})
+	return out, s, nil
+}
+
+// openOnce is open past the cache: for records that are read all at once, of which there may be more than the cache
+// has room for.
+func openOnce[T any](v *view, logical string, kv store.KV) (T, stamp, error) {
+	var out T
 	s, plain, err := v.unseal(logical, kv)
 	if err != nil {
 		return out, stamp{}, err
@@ -85,7 +97,6 @@ func open[T any](v *view, logical string, kv store.KV) (T, stamp, error) {
 	if err := json.Unmarshal(plain, &out); err != nil {
 		return out, stamp{}, fmt.Errorf("%w: %s: %v", ErrCorrupt, logical, err)
 	}
-	v.h.cache.put(kv.Key, entry{stamp: s, val: out})
 	return out, s, nil
 }
 
@@ -172,40 +183,11 @@ func (v *view) scanAfter(ctx context.Context, prefix, after string, each func(lo
 	}
 }
 
-// compiledRoles is the permission table of one generation at one state of its roles.
-type compiledRoles struct {
-	generation string
-	roles      uint64
-	table      *rbac.Table
-}
-
-// rolesTable compiles assignments and custom definitions, or returns the table compiled before when
-// nothing has changed since.
-func (v *view) rolesTable(ctx context.Context) (*rbac.Table, error) {
-	if c := v.h.roles.Load(); c != nil && c.generation == v.dev.Generation && c.roles == v.dev.Roles {
-		return c.table, nil
-	}
-	as, err := scanAll[rbac.Assignment](ctx, v, "ra/")
-	if err != nil {
-		return nil, err
-	}
-	ds, err := scanAll[rbac.Definition](ctx, v, "rd/")
-	if err != nil {
-		return nil, err
-	}
-	t, err := rbac.Compile(as, ds)
-	if err != nil {
-		return nil, fmt.Errorf("%w: roles: %v", ErrCorrupt, err)
-	}
-	v.h.roles.Store(&compiledRoles{generation: v.dev.Generation, roles: v.dev.Roles, table: t})
-	return t, nil
-}
-
 // scanAll opens every record under a prefix.
 func scanAll[T any](ctx context.Context, v *view, prefix string) ([]T, error) {
 	var out []T
 	err := v.scan(ctx, prefix, func(logical string, kv store.KV) (bool, error) {
-		r, _, err := open[T](v, logical, kv)
+		r, _, err := openOnce[T](v, logical, kv)
 		out = append(out, r)
 		return true, err
 	})

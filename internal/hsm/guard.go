@@ -165,9 +165,10 @@ func (c *call) end(err *error) {
 
 // change is what a mutation wants written. dev, when set, replaces the device record.
 type change struct {
-	ifs []store.Cond
-	ops []store.Op
-	dev *device
+	ifs   []store.Cond
+	ops   []store.Op
+	dev   *device
+	roles roleDelta // what it does to the table of roles; dev then counts one change of roles more
 }
 
 // attempts bounds how often update starts over when others commit in between.
@@ -212,6 +213,9 @@ func (c *call) commit(ctx context.Context, ch change) error {
 	c.h.agenda.note(c.v.due) // also when the outcome is unknown: looking in vain does no harm
 	if err != nil {
 		return storeError("commit "+c.op.String(), err)
+	}
+	if ch.roles != nil {
+		c.h.roles.changed(c.v.dev, ch.roles)
 	}
 	c.audited = true
 	c.h.kickSequencer()

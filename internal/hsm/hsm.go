@@ -104,7 +104,7 @@ type HSM struct {
 	root      atomic.Pointer[loadedRoot]
 	attest    atomic.Pointer[attester]
 	locked    atomic.Pointer[lockedRoot]
-	roles     atomic.Pointer[compiledRoles]
+	roles     roleTables
 	dev       atomic.Pointer[parsedDevice]
 	cache     cache
 	names     nameCount

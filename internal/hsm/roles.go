@@ -26,10 +26,6 @@ func (v *view) rolesChanged() *device {
 	return &d
 }
 
-func (v *view) assignments(ctx context.Context) ([]rbac.Assignment, error) {
-	return scanAll[rbac.Assignment](ctx, v, "ra/")
-}
-
 // findAssignment reads an assignment as seen from scope: one made at scope or below it. What a caller may
 // do at a scope it may do below, so this gives nothing away; clients delete key-level assignments from "/".
 func (v *view) findAssignment(ctx context.Context, scope rbac.Scope, id string) (rbac.Assignment, stamp, error) {
@@ -76,36 +72,48 @@ func (c *call) buildAssignment(ctx context.Context, a rbac.Assignment) (change, 
 	if _, _, err := c.v.findDefinition(ctx, a.Definition); err != nil {
 		return change{}, err
 	}
-	all, err := c.v.assignments(ctx)
+	t, err := c.v.rolesTable(ctx)
 	if err != nil {
 		return change{}, err
 	}
-	atScope := 0
-	for _, x := range all {
-		same := x.Principal == a.Principal && x.Definition == a.Definition && x.Scope.Equal(a.Scope)
-		switch {
-		case same && x.ID == a.ID:
-			return change{}, nil // repeated request: nothing to write but its audit entry
-		case same:
-			return change{}, answerf(rbac.ErrAssignmentExists, "The role assignment already exists: %s has role %s at %s by assignment %s", a.Principal, a.Definition, a.Scope, x.ID)
-		case x.ID == a.ID:
-			return change{}, answerf(rbac.ErrAssignmentExists, "The role assignment id %s is taken by another assignment; choose a new GUID, or delete that assignment first", a.ID)
-		case onKey(x.Scope) == onKey(a.Scope) && (!onKey(a.Scope) || x.Scope.Equal(a.Scope)):
-			atScope++
-		}
+	switch id, there := t.Find(a.Principal, a.Definition, a.Scope); {
+	case there && id == a.ID:
+		return change{}, nil // repeated request: nothing to write but its audit entry
+	case there:
+		return change{}, answerf(rbac.ErrAssignmentExists, "The role assignment already exists: %s has role %s at %s by assignment %s", a.Principal, a.Definition, a.Scope, id)
 	}
-	limit := maxAssignmentsTop
-	if onKey(a.Scope) {
-		limit = maxAssignmentsPerKey
+	switch _, _, err := load[rbac.Assignment](ctx, &c.v, assignmentName(a.ID)); {
+	case err == nil:
+		return change{}, answerf(rbac.ErrAssignmentExists, "The role assignment id %s is taken by another assignment; choose a new GUID, or delete that assignment first", a.ID)
+	case !isAbsent(err):
+		return change{}, err
 	}
-	if atScope >= limit {
-		return change{}, answerf(ErrLimit, "there are %d role assignments at %s, as many as there can be; assign a role to a group instead, or delete one that is no longer needed", atScope, a.Scope)
+	if err := c.h.roomForAssignment(t, a.Scope); err != nil {
+		return change{}, err
 	}
 	return change{
-		ifs: []store.Cond{c.v.cond(assignmentName(a.ID), stamp{})},
-		ops: []store.Op{c.v.putAssignment(a)},
-		dev: c.v.rolesChanged(),
+		ifs:   []store.Cond{c.v.cond(assignmentName(a.ID), stamp{})},
+		ops:   []store.Op{c.v.putAssignment(a)},
+		dev:   c.v.rolesChanged(),
+		roles: func(t *rbac.Table) *rbac.Table { return t.With(a) },
 	}, nil
+}
+
+// roomForAssignment refuses one more assignment at scope when there are as many as there can be. On keys, which need not be
+// there, an HSM has no more altogether than it could have with all of its keys.
+func (h *HSM) roomForAssignment(t *rbac.Table, scope rbac.Scope) error {
+	limit := maxAssignmentsTop
+	if onKey(scope) {
+		limit = maxAssignmentsPerKey
+	}
+	const instead = "assign a role to a group instead, or delete one that is no longer needed"
+	if n := t.CountAt(scope); n >= limit {
+		return answerf(ErrLimit, "there are %d role assignments at %s, as many as there can be; %s", n, scope, instead)
+	}
+	if n := t.Len(); n >= maxAssignmentsTop+maxAssignmentsPerKey*h.cfg.maxKeys() {
+		return answerf(ErrLimit, "there are %d role assignments on this HSM, as many as there can be; %s", n, instead)
+	}
+	return nil
 }
 
 // onKey tells whether a scope is that of a single key.
@@ -143,7 +151,8 @@ func (h *HSM) DeleteAssignment(ctx context.Context, who Caller, scope rbac.Scope
 			return change{}, err
 		}
 		name := assignmentName(a.ID)
-		return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.drop(name)}, dev: c.v.rolesChanged()}, nil
+		return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.drop(name)}, dev: c.v.rolesChanged(),
+			roles: func(t *rbac.Table) *rbac.Table { return t.Without(a) }}, nil
 	})
 	return a, err
 }
@@ -156,14 +165,9 @@ func (v *view) checkNotLastAdministrator(ctx context.Context, a rbac.Assignment)
 	if !administersAll(a) {
 		return nil
 	}
-	all, err := v.assignments(ctx)
-	if err != nil {
+	t, err := v.rolesTable(ctx)
+	if err != nil || t.Administrators() > 1 {
 		return err
-	}
-	for _, x := range all {
-		if x.ID != a.ID && administersAll(x) {
-			return nil
-		}
 	}
 	return answerf(rbac.ErrLastAdministrator, "%s is the only Managed HSM Administrator at /; assign the role to another principal first (az keyvault role assignment create --hsm-name %s --role \"Managed HSM Administrator\" --scope / --assignee ID)", a.Principal, v.h.cfg.Name)
 }
@@ -194,7 +198,7 @@ func (h *HSM) ListAssignments(ctx context.Context, who Caller, scope rbac.Scope,
 	err = c.readSet(ctx, func() error {
 		out = nil
 		return c.v.scanAfter(ctx, "ra/", f.After, func(logical string, kv store.KV) (bool, error) {
-			a, _, err := open[rbac.Assignment](&c.v, logical, kv)
+			a, _, err := openOnce[rbac.Assignment](&c.v, logical, kv)
 			if err == nil && f.shows(a, scope) {
 				out = append(out, a)
 			}
@@ -347,7 +351,13 @@ func (c *call) buildDefinition(ctx context.Context, d rbac.Definition) (change, 
 	if err != nil && !isAbsent(err) {
 		return change{}, err
 	}
-	return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.put(name, s, d)}, dev: c.v.rolesChanged()}, nil
+	return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.put(name, s, d)}, dev: c.v.rolesChanged(), roles: func(t *rbac.Table) *rbac.Table {
+		t, err := t.WithDefinition(d)
+		if err != nil {
+			return nil
+		}
+		return t
+	}}, nil
 }
 
 // DeleteDefinition removes a custom role and returns it. Its assignments stay and grant nothing.
@@ -367,7 +377,8 @@ func (h *HSM) DeleteDefinition(ctx context.Context, who Caller, scope rbac.Scope
 			return change{}, err
 		}
 		name := definitionName(id)
-		return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.drop(name)}, dev: c.v.rolesChanged()}, nil
+		return change{ifs: []store.Cond{c.v.cond(name, s)}, ops: []store.Op{c.v.drop(name)}, dev: c.v.rolesChanged(),
+			roles: func(t *rbac.Table) *rbac.Table { return t.WithoutDefinition(id) }}, nil
 	})
 	return d, err
 }

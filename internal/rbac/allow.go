@@ -42,8 +42,7 @@ func (s Scope) fold() Scope { return Scope(strings.ToLower(string(s))) }
 
 // Contains tells whether an assignment at s also holds at t.
 func (s Scope) Contains(t Scope) bool {
-	s, t = s.fold(), t.fold()
-	return s == ScopeRoot || s == t || s == ScopeKeys && strings.HasPrefix(string(t), "/keys/")
+	return s.fold().covers(t.fold())
 }
 
 // Equal compares without regard to letter case.
@@ -64,64 +63,6 @@ func (a Assignment) WireID() string {
 		scope = ""
 	}
 	return scope + "/providers/Microsoft.Authorization/roleAssignments/" + a.ID
-}
-
-type grant struct {
-	scope Scope
-	give  Set
-}
-
-// Table is a compiled set of assignments, indexed by principal. What it allows never changes.
-type Table struct {
-	byPrincipal map[string][]grant
-	merged      merged
-}
-
-// Compile builds a Table. An assignment whose custom role no longer exists is defunct and grants nothing.
-func Compile(assignments []Assignment, custom []Definition) (*Table, error) {
-	gives := make(map[DefinitionID]Set, len(builtIns)+len(custom))
-	for _, ds := range [][]Definition{custom, builtIns} {
-		for _, d := range ds {
-			s, err := d.Grants()
-			if err != nil {
-				return nil, fmt.Errorf("role %s: %w", d.ID, err)
-			}
-			gives[d.ID] = s
-		}
-	}
-	t := &Table{byPrincipal: make(map[string][]grant, len(assignments))}
-	for _, a := range assignments {
-		if s := gives[a.Definition]; s != 0 {
-			t.byPrincipal[a.Principal] = append(t.byPrincipal[a.Principal], grant{a.Scope.fold(), s})
-		}
-	}
-	return t, nil
-}
-
-// Allow tells whether p, or a group p is in, may do a at scope.
-func (t *Table) Allow(p Principal, a Action, at Scope) bool {
-	if t == nil || p.ID == "" || a == 0 {
-		return false
-	}
-	at = at.fold()
-	return allows(t.byPrincipal[p.ID], a, at) || len(p.Groups) > 0 && allows(t.ofGroups(p.Groups), a, at)
-}
-
-// Knows tells whether p, or a group p is in, has any role at all.
-func (t *Table) Knows(p Principal) bool {
-	if t == nil || p.ID == "" {
-		return false
-	}
-	return len(t.byPrincipal[p.ID]) > 0 || len(p.Groups) > 0 && len(t.ofGroups(p.Groups)) > 0
-}
-
-func allows(grants []grant, a Action, at Scope) bool {
-	for _, g := range grants {
-		if g.give.Has(a) && g.scope.Contains(at) {
-			return true
-		}
-	}
-	return false
 }
 
 // Denied is the error of a refused request. Its text begins with the service's own words.

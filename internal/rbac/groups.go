@@ -1,6 +1,9 @@
 package rbac
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // A token's groups are the same list for as long as the token is remembered, and most of them have no role on
 // an HSM. So a table looks all of them up once, and from then on knows their grants by the list itself: one
@@ -24,9 +27,9 @@ type groupGrants struct {
 // ofGroups is what groups, of which there is at least one, have been granted.
 func (t *Table) ofGroups(groups []string) []grant {
 	if len(groups) == 1 {
-		return t.byPrincipal[groups[0]]
+		return t.of(groups[0])
 	}
-	m := &t.merged
+	m := t.merged
 	m.mu.RLock()
 	known, ok := m.m[&groups[0]]
 	m.mu.RUnlock()
@@ -35,8 +38,9 @@ func (t *Table) ofGroups(groups []string) []grant {
 	}
 	var all []grant
 	for _, g := range groups {
-		all = append(all, t.byPrincipal[g]...)
+		all = append(all, t.of(g)...)
 	}
+	slices.SortFunc(all, byScope)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.m == nil || len(m.m) >= rememberGroups {
