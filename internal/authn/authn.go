@@ -123,7 +123,7 @@ func New(cfg Config) (*Verifier, error) {
 }
 
 // Verify checks a raw token (without "Bearer") and returns who it speaks for. The error is, or wraps, one of
-// the sentinels above or ErrWrongAudience; it never contains the token.
+// the sentinels above, ErrWrongAudience, or ErrKeysUnavailable, which is no judgement; it never contains the token.
 func (v *Verifier) Verify(ctx context.Context, rawToken string) (Identity, error) {
 	if rawToken == "" {
 		return Identity{}, ErrNoToken
@@ -171,6 +171,9 @@ func (v *Verifier) verify(ctx context.Context, raw string, now time.Time) (Ident
 	if err != nil {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return Identity{}, fmt.Errorf("verify token: %w", ctxErr)
+		}
+		if errors.Is(err, ErrKeysUnavailable) { // nobody can tell whether it is good
+			return Identity{}, fmt.Errorf("verify token: %w", err)
 		}
 		return Identity{}, fmt.Errorf("%w: its signature does not verify", ErrBadToken)
 	}

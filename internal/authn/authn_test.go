@@ -351,34 +351,3 @@ func (slowKeys) VerifySignature(ctx context.Context, _ string) ([]byte, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
-
-func BenchmarkVerifyCached(b *testing.B) {
-	v, _ := newVerifier(b, nil)
-	token := good(b, nil)
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := v.Verify(b.Context(), token); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-}
-
-func BenchmarkVerifyCold(b *testing.B) {
-	v, _ := newVerifier(b, nil)
-	token := good(b, nil)
-	now := v.now()
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := v.verify(b.Context(), token, now); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-}
