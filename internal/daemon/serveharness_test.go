@@ -48,6 +48,7 @@ type idp struct {
 	keys map[string]any // guarded by mu: published, by key id
 	old  map[string]any // guarded by mu: no longer published
 	hits map[string]int // guarded by mu: requests by path
+	away bool           // guarded by mu: it answers nobody
 }
 
 func newIDP(t *testing.T) *idp {
@@ -63,6 +64,10 @@ func (p *idp) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hits[r.URL.Path]++
+	if p.away {
+		http.Error(w, "away", http.StatusBadGateway)
+		return
+	}
 	switch r.URL.Path {
 	case "/.well-known/openid-configuration":
 		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": p.srv.URL, "jwks_uri": p.srv.URL + "/keys"})

@@ -2,7 +2,6 @@ package azhttp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -85,8 +84,5 @@ func tooMany(wait time.Duration, from string) *Problem {
 }
 
 // Unbelieved tells whether err is a sign-in that failed, for which a client is challenged, and not one that was not
-// looked at.
-func Unbelieved(err error) bool {
-	var p *Problem
-	return !errors.As(err, &p) || p.Status != http.StatusTooManyRequests
-}
+// looked at or cannot be judged now.
+func Unbelieved(err error) bool { return StatusOf(err) == http.StatusUnauthorized }
