@@ -98,3 +98,28 @@ func TestUnreadableNetworkRules(t *testing.T) {
 		t.Error("set right, and still closed")
 	}
 }
+
+// BenchmarkAdmit is what the network rules cost each request of the data plane.
+func BenchmarkAdmit(b *testing.B) {
+	s := hsmtest.New(b)
+	for name, acls := range map[string]string{"open": `{}`, "ten ranges": `{"defaultAction":"Deny","ipRules":[{"value":"10.0.0.0/16"},{"value":"10.1.0.0/16"},{"value":"10.2.0.0/16"},{"value":"10.3.0.0/16"},{"value":"10.4.0.0/16"},` +
+		`{"value":"10.5.0.0/16"},{"value":"10.6.0.0/16"},{"value":"10.7.0.0/16"},{"value":"10.8.0.0/16"},{"value":"10.9.0.0/16"}]}`} {
+		r := s.Resource("contosomhsm-" + name[:1])
+		r.NetworkACLs = json.RawMessage(acls)
+		if _, err := s.Create(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+		_, r, err := s.Device(r.Name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.Admit("10.9.2.3", hsmtest.Admin); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
