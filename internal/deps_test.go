@@ -34,6 +34,7 @@ seal: secret
 securitydomain: secret securitydomain/shamir
 rbac: key
 audit: rbac durable
+audit/syslog: audit durable
 authn: rbac tally
 backup: blob
 release: key

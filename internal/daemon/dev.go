@@ -336,7 +336,7 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.trail, err = d.openTrail(ctx, devPlace(d.cfg.Dir), d.store, roots, audit.Options{}, d.log); err != nil {
+	if d.trail, err = d.openTrail(ctx, openAudit(devPlace(d.cfg.Dir), audit.Options{}), d.store, roots, d.log); err != nil {
 		return err
 	}
 	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir), audit.Options{}),

@@ -23,7 +23,9 @@ func devPlace(dir string) place {
 
 func (p place) store() string { return filepath.Join(p.data, "store.db") }
 
-func (p place) audit(id string) string { return filepath.Join(p.data, "audit", id+".jsonl") }
+func (p place) auditDir() string { return filepath.Join(p.data, "audit") }
+
+func (p place) audit(id string) string { return filepath.Join(p.auditDir(), id+".jsonl") }
 
 // roots opens the place of the sealed roots. The passphrase file need not be there yet; see passphraseThere.
 func (p place) roots() (*unlock.Roots, error) {

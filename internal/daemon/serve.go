@@ -136,11 +136,14 @@ func (s *Server) openData(ctx context.Context) error {
 	policy := s.cfg.blobPolicy()
 	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.o.testOnlyResolve, nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
-	l, o := s.cfg.Limits, s.cfg.Audit.options()
-	if s.trail, err = s.openTrail(ctx, p, st, roots, o, s.log); err != nil {
+	l, logs := s.cfg.Limits, newAuditFiles(p, s.cfg.Audit.options())
+	if err := s.send(ctx, logs, s.cfg.Audit.Syslog, s.log); err != nil {
 		return err
 	}
-	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: openAudit(p, o), OpenContainer: s.openContainer, Clock: time.Now,
+	if s.trail, err = s.openTrail(ctx, logs.open, st, roots, s.log); err != nil {
+		return err
+	}
+	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: logs.open, OpenContainer: s.openContainer, Clock: time.Now,
 		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Trail: s.trail, Log: s.log}, l.ReadyKeys)
 	return err
 }

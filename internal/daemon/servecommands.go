@@ -213,7 +213,8 @@ func (c *Config) checkFiles() error {
 	}
 	_, err := outsideRoots(c.Outbound.CAFile)
 	_, unbelieved := c.believedAttestation()
-	bad = append(bad, err, unbelieved, checkData(c.place()), checkPassphrase(c.place()))
+	_, unsent := c.Audit.Syslog.tls()
+	bad = append(bad, err, unbelieved, unsent, checkData(c.place()), checkPassphrase(c.place()))
 	return errors.Join(bad...)
 }
 

@@ -16,6 +16,8 @@ type AuditConfig struct {
 	RotateSize Size     `toml:"rotate-size"`
 	RotateAge  Duration `toml:"rotate-age"`
 	Keep       int      `toml:"keep"`
+
+	Syslog SyslogConfig `toml:"syslog"`
 }
 
 // options are those of every log.
@@ -34,6 +36,7 @@ func (c *Config) checkAudit(bad *problems) {
 	if a.Keep < 0 {
 		bad.add("audit.keep", "at least 1, or 0 for all files")
 	}
+	a.Syslog.check(bad)
 	if a.Keep > 0 && a.RotateSize == 0 && a.RotateAge == 0 {
 		bad.add("audit.keep", "without audit.rotate-size or audit.rotate-age there is only one file")
 	}

@@ -26,8 +26,8 @@ const (
 )
 
 // openTrail opens the control plane's audit log. Its closers are put behind the store's, so that it outlives the fleet.
-func (r *running) openTrail(ctx context.Context, p place, st store.Store, roots *unlock.Roots, o audit.Options, log *slog.Logger) (*audit.Trail, error) {
-	file, err := openAudit(p, o)(trailName)
+func (r *running) openTrail(ctx context.Context, open func(id string) (*audit.Log, error), st store.Store, roots *unlock.Roots, log *slog.Logger) (*audit.Trail, error) {
+	file, err := open(trailName)
 	if err != nil {
 		return nil, fmt.Errorf("the control plane's audit log: %w", err)
 	}
