@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -192,6 +193,35 @@ func TestSecretsStayOut(t *testing.T) {
 				t.Errorf("%s has %.12q", place, secret)
 			}
 		}
+	}
+}
+
+// TestOrdersAreOnRecord: the control plane's audit log has every order of a running server and of a stopped one, and
+// its chain holds.
+func TestOrdersAreOnRecord(t *testing.T) {
+	t.Parallel()
+	s := start(t, DevConfig{})
+	dir := s.cfg.Dir
+	does(t, dir, "", "user", "add", "alice")
+	fails(t, dir, "already exists", "user", "add", "alice")
+	s.stop()
+	does(t, dir, "", "app", "add", "signer", "--no-secret")
+	does(t, dir, "", "app", "add-federated", "signer", "--name", "f", "--issuer", "https://issuer.example", "--subject", "sub")
+	s = start(t, DevConfig{Dir: dir})
+	does(t, dir, "", "user", "set-password", "operator")
+	s.stop()
+	entries, _ := entriesOf(t, devPlace(dir).audit(trailName))
+	var said []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Operation, "Identity") {
+			said = append(said, strings.TrimSpace(e.Operation+" "+e.Result+" "+e.Target+" "+e.Details["subject"]))
+		}
+	}
+	want := []string{"IdentityUserAdd Started alice", "IdentityUserAdd Success alice", "IdentityUserAdd Started alice", "IdentityUserAdd Failed alice",
+		"IdentityAppAdd Started signer", "IdentityAppAdd Success signer", "IdentityAppAddFederated Started signer sub", "IdentityAppAddFederated Success signer sub",
+		"IdentityUserSetPassword Started operator", "IdentityUserSetPassword Success operator"}
+	if !slices.Equal(said, want) {
+		t.Errorf("%q", said)
 	}
 }
 

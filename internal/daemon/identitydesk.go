@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"redoubt/internal/audit"
 	"redoubt/internal/cloud"
 	"redoubt/internal/durable"
 	"redoubt/internal/registrar"
@@ -87,7 +88,10 @@ func deskAnswer(w http.ResponseWriter, status int, v any) {
 func (d *Dev) openDesk() http.Handler {
 	d.deskToken = rand.Text() + rand.Text()
 	return &desk{token: sha256.Sum256([]byte(d.deskToken)), log: d.log, registrar: &registrar.Registrar{Cloud: d.cloud, Account: d.account,
-		Deliver: d.newCredentials, Unlock: d.signIn.Unlock}}
+		Deliver: d.newCredentials, Unlock: d.signIn.Unlock,
+		Record: func(o registrar.Order, result string, err error) error {
+			return recordOrder(d.trail, d.account.Tenant.ID, o, result, err)
+		}}}
 }
 
 // announceDesk writes desk.json, and has it removed at the end.
@@ -202,18 +206,62 @@ func orderStopped(ctx context.Context, dir string, o registrar.Order) (_ json.Ra
 	if err != nil {
 		return nil, err
 	}
-	r := &registrar.Registrar{Cloud: c, Account: account, Deliver: func(password, clientSecret string) error {
-		_, err := replaceCredentials(filepath.Join(dir, "credentials.json"), password, clientSecret)
-		if errors.Is(err, fs.ErrNotExist) { // the next start makes new ones of everything
-			return nil
-		}
-		return err
-	}}
+	var records running
+	defer func() { err = errors.Join(err, records.close(0, slog.New(slog.DiscardHandler))) }()
+	p := devPlace(dir)
+	roots, err := p.roots()
+	if err != nil {
+		return nil, err
+	}
+	trail, err := records.openTrail(ctx, openAudit(p, audit.Options{}), s, roots, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	r := &registrar.Registrar{Cloud: c, Account: account,
+		Record: func(o registrar.Order, result string, err error) error {
+			return recordOrder(trail, account.Tenant.ID, o, result, err)
+		},
+		Deliver: func(password, clientSecret string) error {
+			_, err := replaceCredentials(filepath.Join(dir, "credentials.json"), password, clientSecret)
+			if errors.Is(err, fs.ErrNotExist) { // the next start makes new ones of everything
+				return nil
+			}
+			return err
+		}}
 	v, err := r.Do(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(v)
+}
+
+// recordOrder puts an order into the audit log of the control plane, under a name such as IdentityUserSetPassword.
+// Nothing in it is secret: of an order it has what it was and whom it was about.
+func recordOrder(t *audit.Trail, tenant string, o registrar.Order, result string, err error) error {
+	name := "Identity"
+	for _, word := range strings.FieldsFunc(o.Verb, func(r rune) bool { return r == ' ' || r == '-' }) {
+		name += strings.ToUpper(word[:1]) + word[1:]
+	}
+	e := audit.Entry{Operation: name, Result: result, Target: clipped(o.Name), ClientInfo: "redoubtd identity", Resource: &audit.Resource{Tenant: tenant, Type: "tenants"}}
+	if err != nil {
+		e.Reason = clipped(err.Error())
+	}
+	details := map[string]string{"thumbprint": o.Thumbprint, "federated": o.Federated.Name, "issuer": o.Federated.Issuer, "subject": o.Federated.Subject, "audience": o.Federated.Audience}
+	for k, v := range details {
+		if details[k] = clipped(v); v == "" {
+			delete(details, k)
+		}
+	}
+	e.Details = details
+	return t.Record(e)
+}
+
+// clipped bounds what somebody typed.
+func clipped(s string) string {
+	if len(s) > 512 {
+		s = s[:512]
+	}
+	return strings.ToValidUTF8(s, "\ufffd")
 }
 
 // replaceCredentials puts new secrets into the file of env.sh's; empty ones stay as they are.

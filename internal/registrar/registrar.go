@@ -54,11 +54,21 @@ type Registrar struct {
 	// Deliver, which keeps them for env.sh.
 	Account cloud.Account
 	Deliver func(password, clientSecret string) error // one of the two is empty
+	// Record puts an order that changes something on record, twice: with Started and nil before anything is done, and
+	// with its outcome. It returns when that is durable; while it fails, nothing is done. May be nil.
+	Record func(o Order, result string, err error) error
 	// Unlock ends the lock that wrong secrets have put on a person (by UPN) or an application (by id); may be nil.
 	Unlock func(upn, appID string)
 
 	mu sync.Mutex
 }
+
+// The results that are put on record.
+const (
+	Started   = "Started"
+	Succeeded = "Success"
+	Failed    = "Failed"
+)
 
 // Do carries out one order. The answer is a value for JSON.
 func (r *Registrar) Do(ctx context.Context, o Order) (any, error) {
@@ -68,7 +78,21 @@ func (r *Registrar) Do(ctx context.Context, o Order) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: %q", ErrUnknownOrder, o.Verb)
 	}
-	return do(r, ctx, o)
+	if r.Record == nil || strings.HasSuffix(o.Verb, " list") {
+		return do(r, ctx, o)
+	}
+	if err := r.Record(o, Started, nil); err != nil {
+		return nil, fmt.Errorf("nothing was done, because it could not be put on record: %w", err)
+	}
+	v, err := do(r, ctx, o)
+	result := Succeeded
+	if err != nil {
+		v, result = nil, Failed
+	}
+	if lost := r.Record(o, result, err); lost != nil && err == nil {
+		return nil, fmt.Errorf("it was done, but that could not be put on record: %w", lost)
+	}
+	return v, err
 }
 
 var orders = map[string]func(*Registrar, context.Context, Order) (any, error){

@@ -204,3 +204,38 @@ func TestDeliverAndUnlock(t *testing.T) {
 		t.Errorf("the secret that was delivered last has ended: %v", err)
 	}
 }
+
+// TestRecord: what changes something is on record before and after; while nothing can be recorded, nothing is done.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	r := newRegistrar(t)
+	var said []string
+	full := false
+	r.Record = func(o Order, result string, err error) error {
+		if full {
+			return errors.New("disk full")
+		}
+		said = append(said, fmt.Sprint(o.Verb, " ", result, " ", err))
+		return nil
+	}
+	for _, o := range []Order{{Verb: "user add", Name: "alice"}, {Verb: "user list"}, {Verb: "user add", Name: "alice"}, {Verb: "nonsense"}} {
+		_, err := r.Do(t.Context(), o)
+		if bad := len(said) == 4; bad == (err == nil) {
+			t.Errorf("%s: %v", o, err)
+		}
+	}
+	want := []string{"user add Started <nil>", "user add Success <nil>", "user add Started <nil>"}
+	if len(said) != 4 || !slices.Equal(said[:3], want) || !strings.Contains(said[3], "Failed") || !strings.Contains(said[3], "already exists") {
+		t.Errorf("%q", said)
+	}
+	full = true
+	if _, err := r.Do(t.Context(), Order{Verb: "user remove", Name: "alice"}); err == nil || !strings.Contains(err.Error(), "nothing was done") {
+		t.Error(err)
+	}
+	if _, err := r.Cloud.User(t.Context(), "alice@contoso.onmicrosoft.com"); err != nil {
+		t.Errorf("it was done: %v", err)
+	}
+	if _, err := r.Do(t.Context(), Order{Verb: "user list"}); err != nil {
+		t.Errorf("list: %v", err)
+	}
+}
