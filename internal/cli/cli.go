@@ -76,7 +76,8 @@ func (a *app) root() *cobra.Command {
 		Long: `redoubt operates Managed HSMs, of Redoubt and of Azure, with the verbs and flags of "az keyvault":
 write "redoubt" where a runbook has "az keyvault".
 
-Sign-in: AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; or AZURE_USERNAME and AZURE_PASSWORD; or
+Sign-in: REDOUBT_TOKEN_COMMAND (a program of yours that is given the resource and prints an access token, for
+issuers that are not Entra ID); or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; or AZURE_USERNAME and AZURE_PASSWORD; or
 IDENTITY_ENDPOINT and IDENTITY_HEADER (managed identity); or, if none is set, "az login". --auth chooses.
 
 These verbs need no network: security-domain keygen, inspect, restore-blob; backup verify --directory; audit verify,
@@ -89,7 +90,7 @@ query, tail; key make-byok, verify-attestation.`}
 	f.StringVar(&a.suffix, "suffix", "", "domain of the HSMs, default managedhsm.azure.net (REDOUBT_HSM_SUFFIX)")
 	f.StringVar(&a.arm, "arm-endpoint", "", "control plane, default https://management.azure.com (REDOUBT_ARM_ENDPOINT)")
 	f.StringVar(&a.authority, "authority", "", "where to sign in, default https://login.microsoftonline.com (AZURE_AUTHORITY_HOST)")
-	f.StringVar(&a.signIn, "auth", "", "how to sign in: auto, client-secret, password, managed-identity or az (REDOUBT_AUTH)")
+	f.StringVar(&a.signIn, "auth", "", "how to sign in: auto, command, client-secret, password, managed-identity or az (REDOUBT_AUTH)")
 	root.AddCommand(a.securityDomain(), a.backup(), a.restore(), a.key(), a.role(), a.setting(), a.networkRule(), a.audit(),
 		a.createHSM(), a.showHSM(), a.listHSMs(), a.updateHSM(), a.deleteHSM(), a.recoverHSM(), a.purgeHSM(), a.listDeletedHSMs())
 	return root

@@ -173,7 +173,7 @@ func TestFromEnvironment(t *testing.T) {
 	for _, tc := range []struct {
 		auth, drop string
 		ok         bool
-	}{{"", "", true}, {"password", "", true}, {"az", "", true}, {"client-secret", "AZURE_TENANT_ID", false}, {"managed-identity", "", false}, {"kerberos", "", false}} {
+	}{{"", "", true}, {"password", "", true}, {"az", "", true}, {"client-secret", "AZURE_TENANT_ID", false}, {"managed-identity", "", false}, {"kerberos", "", false}, {"command", "", false}} {
 		cfg, err := client.FromEnvironment(func(n string) string {
 			switch n {
 			case tc.drop:

@@ -9,6 +9,7 @@ import (
 // The ways to sign in that FromEnvironment knows.
 const (
 	AuthAuto            = "auto"             // the first of the following whose variables are set, else az
+	AuthCommand         = "command"          // REDOUBT_TOKEN_COMMAND: program and arguments, separated by spaces; see TokenCommand
 	AuthClientSecret    = "client-secret"    // AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
 	AuthPassword        = "password"         // AZURE_USERNAME, AZURE_PASSWORD, AZURE_TENANT_ID
 	AuthManagedIdentity = "managed-identity" // IDENTITY_ENDPOINT, IDENTITY_HEADER, AZURE_CLIENT_ID
@@ -51,6 +52,8 @@ func credentialFrom(get func(string) string, h *http.Client) (Credential, error)
 		return nil
 	}
 	switch way {
+	case AuthCommand:
+		return NewCached(TokenCommand{strings.Fields(get("REDOUBT_TOKEN_COMMAND"))}), need("REDOUBT_TOKEN_COMMAND")
 	case AuthClientSecret:
 		return NewCached(ClientSecret{HTTP: h, Authority: authority, Tenant: get("AZURE_TENANT_ID"), ClientID: get("AZURE_CLIENT_ID"), Secret: secret("AZURE_CLIENT_SECRET")}),
 			need("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
@@ -66,12 +69,14 @@ func credentialFrom(get func(string) string, h *http.Client) (Credential, error)
 	case AuthAzureCLI:
 		return NewCached(AzureCLI{}), nil
 	}
-	return nil, fmt.Errorf("%w: %q is not a way to sign in; use %s, %s, %s, %s or %s", ErrNoCredential, way,
-		AuthAuto, AuthClientSecret, AuthPassword, AuthManagedIdentity, AuthAzureCLI)
+	return nil, fmt.Errorf("%w: %q is not a way to sign in; use %s, %s, %s, %s, %s or %s", ErrNoCredential, way,
+		AuthAuto, AuthCommand, AuthClientSecret, AuthPassword, AuthManagedIdentity, AuthAzureCLI)
 }
 
 func chosenWay(get func(string) string) string {
 	switch {
+	case get("REDOUBT_TOKEN_COMMAND") != "":
+		return AuthCommand
 	case get("AZURE_CLIENT_ID") != "" && get("AZURE_CLIENT_SECRET") != "":
 		return AuthClientSecret
 	case get("AZURE_USERNAME") != "" && get("AZURE_PASSWORD") != "":

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"redoubt/internal/client"
@@ -129,21 +125,9 @@ func (e *errand) me(ctx context.Context) (string, error) {
 	return me.ID, err
 }
 
-// cli runs az, and decodes what it prints unless into is nil.
+// cli runs az.
 func (e *errand) cli(ctx context.Context, into any, args ...string) error {
-	c := exec.CommandContext(ctx, filepath.Join(e.cache, "azure-cli-2.91.0", "bin", "az"), append(args, "--only-show-errors", "-o", "json")...)
-	c.Env = append(append(devcloud.CleanEnv(os.Environ()), e.proxy.variables(e.bundle)...), "HOME="+e.dir, "PATH="+os.Getenv("PATH"),
-		"AZURE_CONFIG_DIR="+e.path("azure"), "AZURE_CORE_COLLECT_TELEMETRY=false")
-	c.Dir = e.dir
-	var out, said bytes.Buffer
-	c.Stdout, c.Stderr = &out, &said
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("az %s: %w\n%s", strings.Join(args[:min(3, len(args))], " "), err, devcloud.Indent(said.String()))
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(out.Bytes(), into)
+	return e.azure(ctx, e.proxy, e.bundle, into, args...)
 }
 
 // download is the command that takes the security domain, with certificates that are made for it.

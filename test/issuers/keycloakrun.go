@@ -258,7 +258,7 @@ func (s *scene) control(ctx context.Context) error {
 		}
 	}
 	s.did("the group's role counts at the control plane")
-	return nil
+	return errors.Join(s.rest(ctx), s.redoubt(ctx))
 }
 
 // patience is how long a key that the issuer has only just published may be unknown.
@@ -306,28 +306,6 @@ func (s *scene) rotation(ctx context.Context) error {
 		return fmt.Errorf("a token of the withdrawn key: %w", err)
 	}
 	s.did("a token of the withdrawn key is refused")
-	return nil
-}
-
-// raw asks the HSM for its keys with a token.
-func (s *scene) raw(ctx context.Context, token string, want int) error {
-	h, err := trusting(s.ca, s.proxy)
-	if err != nil {
-		return err
-	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+hsmName+"."+suffix+"/keys?api-version=7.4", nil)
-	if err != nil {
-		return err
-	}
-	q.Header.Set("Authorization", "Bearer "+token)
-	resp, err := h.Do(q)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != want {
-		return fmt.Errorf("%d, want %d", resp.StatusCode, want)
-	}
 	return nil
 }
 

@@ -25,9 +25,7 @@ type program struct {
 // program starts one, with a credential of its own for somebody of a realm.
 func (s *scene) program(ctx context.Context, realm string, form url.Values, command ...string) (*program, error) {
 	p := &program{cmd: exec.CommandContext(ctx, command[0], command[1:]...)}
-	p.cmd.Env = append(append(devcloud.CleanEnv(os.Environ()), s.proxy.variables(s.ca)...), "HOME="+s.dir, "PATH="+os.Getenv("PATH"),
-		"REDOUBT_HSM_URL=https://"+hsmName+"."+suffix, "REDOUBT_KEY=k", "ISSUER_TOKEN_URL="+s.kc.issuer(realm)+"/protocol/openid-connect/token",
-		"ISSUER_FORM="+form.Encode(), "ISSUER_AUDIENCE="+deviceAudience, "ISSUER_SCOPE=device")
+	p.cmd.Env = s.environment(realm, form)
 	p.cmd.Dir, p.cmd.Stderr = s.dir, &p.err
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -39,6 +37,14 @@ func (s *scene) program(ctx context.Context, realm string, form url.Values, comm
 	}
 	p.out = bufio.NewScanner(out)
 	return p, p.cmd.Start()
+}
+
+// environment is a program's, for somebody of a realm.
+func (s *scene) environment(realm string, form url.Values) []string {
+	return append(append(devcloud.CleanEnv(os.Environ()), s.proxy.variables(s.ca)...), "HOME="+s.dir, "PATH="+os.Getenv("PATH"),
+		"REDOUBT_HSM_URL=https://"+hsmName+"."+suffix, "REDOUBT_KEY=k", "ISSUER_TOKEN_URL="+s.kc.issuer(realm)+"/protocol/openid-connect/token",
+		"ISSUER_FORM="+form.Encode(), "ISSUER_AUDIENCE="+deviceAudience, "ISSUER_SCOPE=device",
+		"REDOUBT_HSM_SUFFIX="+suffix, "REDOUBT_TOKEN_COMMAND="+s.bin("issuers-go")+" token")
 }
 
 // want sends a line and holds the answer against what it should be.

@@ -1,6 +1,6 @@
 // Command issuers-go signs with a key of an HSM by azkeys, the genuine Go client, with tokens that a credential of its
 // own gets from an OpenID Connect issuer. Each line on standard input is a digest, in hexadecimal; each is answered by
-// a line of JSON: what came of it. The environment says for whom, where and with which key. Challenge verification
+// a line of JSON: what came of it. "token RESOURCE" prints a token instead, for others to use. The environment says for whom, where and with which key. Challenge verification
 // is on.
 package main
 
@@ -79,6 +79,15 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "token" {
+		token, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{os.Args[2] + "/.default"}})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(token.Token)
+		return
 	}
 	key, answers := os.Getenv("REDOUBT_KEY"), json.NewEncoder(os.Stdout)
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
