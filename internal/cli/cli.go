@@ -92,7 +92,7 @@ query, tail; key make-byok, verify-attestation.`}
 	f.StringVar(&a.authority, "authority", "", "where to sign in, default https://login.microsoftonline.com (AZURE_AUTHORITY_HOST)")
 	f.StringVar(&a.signIn, "auth", "", "how to sign in: auto, command, client-secret, password, managed-identity or az (REDOUBT_AUTH)")
 	root.AddCommand(a.securityDomain(), a.backup(), a.restore(), a.key(), a.role(), a.setting(), a.networkRule(), a.audit(),
-		a.createHSM(), a.showHSM(), a.listHSMs(), a.updateHSM(), a.deleteHSM(), a.recoverHSM(), a.purgeHSM(), a.listDeletedHSMs())
+		a.createHSM(), a.showHSM(), a.listHSMs(), a.updateHSM(), a.deleteHSM(), a.recoverHSM(), a.purgeHSM(), a.listDeletedHSMs(), a.showDeletedHSM(), a.checkName())
 	return root
 }
 

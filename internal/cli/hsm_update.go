@@ -14,15 +14,17 @@ func (a *app) updateHSM() *cobra.Command {
 	var r resource
 	var identities []string
 	var net network
-	c := a.verb("update-hsm", "Change which identities a managed HSM has, and from where it can be reached", `The HSM uses a user-assigned identity for backup start and restore start with --use-managed-identity. The given list
+	var protect bool
+	var c *cobra.Command
+	c = a.verb("update-hsm", "Change identities, purge protection and network rules of a managed HSM", `The HSM uses a user-assigned identity for backup start and restore start with --use-managed-identity. The given list
 replaces the former one; none takes all away.
 
 The network rules concern the data plane. This verb works whatever they are: the control plane is not behind them.`, func(ctx context.Context) error {
-		c, err := a.client()
+		arm, err := a.client()
 		if err != nil {
 			return err
 		}
-		m, err := r.find(ctx, c)
+		m, err := r.find(ctx, arm)
 		if err != nil {
 			return err
 		}
@@ -30,14 +32,19 @@ The network rules concern the data plane. This verb works whatever they are: the
 			if len(identities) == 1 && strings.EqualFold(identities[0], "none") {
 				identities = nil
 			}
-			if m, err = c.SetHSMIdentities(ctx, m.ResourceGroup(), m.Name, identities); err != nil {
+			if m, err = arm.SetHSMIdentities(ctx, m.ResourceGroup(), m.Name, identities); err != nil {
+				return fmt.Errorf("update %s: %w", r.name, err)
+			}
+		}
+		if c.Flags().Changed("enable-purge-protection") {
+			if m, err = arm.ProtectHSM(ctx, m.ResourceGroup(), m.Name, protect); err != nil {
 				return fmt.Errorf("update %s: %w", r.name, err)
 			}
 		}
 		if net.acls() || net.public != "" {
 			rules := m.Network
 			net.apply(&rules)
-			if m, err = c.SetHSMNetwork(ctx, m.ResourceGroup(), m.Name, rules, net.public); err != nil {
+			if m, err = arm.SetHSMNetwork(ctx, m.ResourceGroup(), m.Name, rules, net.public); err != nil {
 				return fmt.Errorf("update %s: %w", r.name, err)
 			}
 		}
@@ -47,8 +54,9 @@ The network rules concern the data plane. This verb works whatever they are: the
 	c.Flags().StringVarP(&r.name, "name", "n", "", "the same as --hsm-name")
 	_ = c.Flags().MarkHidden("name")
 	c.Flags().StringArrayVar(&identities, "mi-user-assigned", nil, "resource ids of user-assigned identities, or none")
+	c.Flags().BoolVar(&protect, "enable-purge-protection", false, "nobody can purge before the retention days are over; cannot be undone")
 	net.flags(c)
-	c.MarkFlagsOneRequired("mi-user-assigned", "bypass", "default-action", "public-network-access")
+	c.MarkFlagsOneRequired("mi-user-assigned", "enable-purge-protection", "bypass", "default-action", "public-network-access")
 	return c
 }
 

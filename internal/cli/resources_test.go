@@ -30,7 +30,14 @@ func TestHSMVerbs(t *testing.T) {
 		"GET " + armHost + "/subscriptions/sub/providers/Microsoft.KeyVault/managedHSMs":                                              says(200, `{"value":[`+hsmDocument+`]}`),
 		"GET " + armHost + "/subscriptions/sub/providers/Microsoft.KeyVault/deletedManagedHSMs":                                       says(200, gone),
 		"POST " + armHost + "/subscriptions/sub/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM2/purge": says(200, ""),
-		"GET " + armHost + "/subscriptions/sub/resourceGroups/RG":                                                                     says(200, `{"id":"/g","name":"RG","location":"westus3"}`),
+		"POST " + armHost + "/subscriptions/sub/providers/Microsoft.KeyVault/checkMhsmNameAvailability": func(rw http.ResponseWriter, r *http.Request) {
+			if b, _ := io.ReadAll(r.Body); string(b) != `{"name":"free"}` {
+				answer(rw, 200, `{"nameAvailable":false,"reason":"AlreadyExists","message":"The name is in use."}`)
+				return
+			}
+			answer(rw, 200, `{"nameAvailable":true}`)
+		},
+		"GET " + armHost + "/subscriptions/sub/resourceGroups/RG": says(200, `{"id":"/g","name":"RG","location":"westus3"}`),
 	}}
 	run(t, w, nil, "create", "--hsm-name", "ContosoMHSM2", "--resource-group", "RG", "--location", "westus3", "--administrators", "oid1", "oid2", "--retention-days", "28",
 		"--enable-purge-protection", "true", "--query", "resourceGroup", "-o", "tsv").want(t, 0, "RG\n")
@@ -50,6 +57,15 @@ func TestHSMVerbs(t *testing.T) {
 	if !strings.Contains(body, `"None"`) {
 		t.Errorf("body %s", body)
 	}
+	run(t, w, nil, "update-hsm", "--hsm-name", "ContosoMHSM2", "--enable-purge-protection", "true").want(t, 0)
+	if body != `{"properties":{"enablePurgeProtection":true}}` {
+		t.Errorf("body %s", body)
+	}
+	run(t, w, nil, "update-hsm", "--hsm-name", "ContosoMHSM2").want(t, 2, "enable-purge-protection")
+	run(t, w, nil, "check-name", "--name", "free", "--query", "nameAvailable", "-o", "tsv").want(t, 0, "true\n")
+	run(t, w, nil, "check-name", "-n", "taken", "-o", "table").want(t, 0, "AlreadyExists", "in use")
+	run(t, w, nil, "show-deleted", "--hsm-name", "contosomhsm2", "--query", "properties.scheduledPurgeDate", "-o", "tsv").want(t, 0, "2026-02-01T00:00:00Z\n")
+	run(t, w, nil, "show-deleted", "--hsm-name", "nobody").want(t, 3, "no deleted managed HSM")
 	run(t, w, nil, "delete", "--hsm-name", "ContosoMHSM2").want(t, 0, "recover")
 	run(t, w, nil, "list-deleted", "--resource-type", "hsm", "-o", "table").want(t, 0, "2026-02-01")
 	run(t, w, nil, "recover", "--hsm-name", "contosomhsm2", "-o", "none").want(t, 0)
