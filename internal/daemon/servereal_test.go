@@ -33,8 +33,9 @@ func redoubtd(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 // process is a running redoubtd serve.
 type process struct {
 	*exec.Cmd
-	t   *testing.T
-	err syncBuffer
+	t          *testing.T
+	err        syncBuffer
+	healthAddr string
 }
 
 // spawn starts redoubtd serve and waits for its ready line.
@@ -60,7 +61,7 @@ func (r *realm) spawn() *process {
 		r.t.Fatalf("no ready line: %q, %v; it said: %s", line, err, p.err.String())
 	}
 	r.http.CloseIdleConnections()
-	r.addr = f[1]
+	r.addr, p.healthAddr = f[1], strings.TrimPrefix(f[2], "health=")
 	return p
 }
 
