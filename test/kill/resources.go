@@ -14,8 +14,12 @@ var hsmLife = []struct {
 	do   func(ctx context.Context, w *world, name string) error
 }{
 	{"live", func(ctx context.Context, w *world, name string) error { _, err := w.create(ctx, name); return err }},
+	{"changed", func(ctx context.Context, w *world, name string) error {
+		_, err := w.arm.SetHSMNetwork(ctx, group, name, client.NetworkRules{Bypass: "None", DefaultAction: "Allow"}, "")
+		return err
+	}},
 	{"deleted", func(ctx context.Context, w *world, name string) error { return w.arm.DeleteHSM(ctx, group, name) }},
-	{"live", func(ctx context.Context, w *world, name string) error {
+	{"changed", func(ctx context.Context, w *world, name string) error {
 		_, err := w.arm.RecoverHSM(ctx, group, region, name)
 		return err
 	}},
@@ -23,7 +27,7 @@ var hsmLife = []struct {
 	{"none", func(ctx context.Context, w *world, name string) error { return w.arm.PurgeHSM(ctx, region, name) }},
 }
 
-// resources is the life of an HSM as a resource: create, delete, recover, purge.
+// resources is the life of an HSM as a resource: create, update, delete, recover, purge.
 func resources() scenario {
 	var mu sync.Mutex
 	var name, done, doing string
@@ -65,10 +69,13 @@ func resources() scenario {
 }
 
 func whereIs(ctx context.Context, w *world, name string) (string, error) {
-	if _, err := w.arm.FindHSM(ctx, name); err == nil {
+	if m, err := w.arm.FindHSM(ctx, name); err == nil {
 		h, err := w.arm.HSMNamed(name)
 		if err == nil {
 			_, err = h.TransferKey(ctx) // a fresh HSM answers
+		}
+		if m.Network.Bypass == "None" {
+			return "changed", err
 		}
 		return "live", err
 	} else if !client.IsNotFound(err) {
