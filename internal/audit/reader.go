@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,17 @@ type Line struct {
 	Prev       string
 	Checkpoint bool
 	Body       []byte // the entry's or the checkpoint's JSON, exactly as it is hashed; good until the next call
+}
+
+// Entry is the line's entry; a checkpoint has none.
+func (l Line) Entry() (e Entry, err error) {
+	if l.Checkpoint {
+		return e, fmt.Errorf("line %d is a checkpoint", l.Head.Seq)
+	}
+	if err := json.Unmarshal(l.Body, &e); err != nil {
+		return e, fmt.Errorf("%w: line %d: %w", ErrBroken, l.Head.Seq, err)
+	}
+	return e, nil
 }
 
 // Reader reads a chain that may grow and be rotated meanwhile, line by line, each held against the one before. It is not

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -215,9 +214,9 @@ func follow(ctx context.Context, path string, wait func() error, take func(audit
 		case err != nil:
 			return err
 		case !ln.Checkpoint:
-			var e audit.Entry
-			if err := json.Unmarshal(ln.Body, &e); err != nil {
-				return fmt.Errorf("%w: line %d: %w", audit.ErrBroken, ln.Head.Seq, err)
+			e, err := ln.Entry()
+			if err != nil {
+				return err
 			}
 			if err := take(e); err != nil {
 				if ctx.Err() != nil {

@@ -26,14 +26,24 @@ func (d *drill) proveAudit(s *step) error {
 		{"the refused second restore", "RestoreCreate", "Failed", nil, 2},
 		{"refused requests", "", "Denied", nil, 1},
 	}
-	a, err := d.auditFile(d.sourceDev, sourceName, source, t)
+	var head string // of the source's log when the backup was made, as the rebuilt HSM's own log has it
+	b, err := d.auditFile(d.rebuiltDev, rebuiltName, "", rebuilt, t, func(e audit.Entry) {
+		if e.Operation == "RestoreEnded" && e.Result == "Success" {
+			head = e.Details["sourceAuditHead"]
+		}
+	})
 	if err != nil {
 		return err
 	}
-	b, err := d.auditFile(d.rebuiltDev, rebuiltName, rebuilt, t)
+	t.check(head != "", "the restore's entry does not name the head of the source's audit log")
+	told := false
+	a, err := d.auditFile(d.sourceDev, sourceName, head, source, t, func(e audit.Entry) {
+		told = told || e.Operation == "BackupEnded" && e.Details["auditHead"] == head
+	})
 	if err != nil {
 		return err
 	}
+	t.check(told, "the source's backup did not have the audit head %s that the restore names", head)
 	t.done()
 	s.note("%d and %d lines", a, b)
 	return nil
@@ -58,14 +68,16 @@ func (x expected) matches(e audit.Entry) bool {
 	return true
 }
 
-func (d *drill) auditFile(dev Device, name string, want []expected, t *tally) (lines uint64, err error) {
+// auditFile verifies a file, in which head, if it is not empty, must occur, and shows each every entry.
+func (d *drill) auditFile(dev Device, name, head string, want []expected, t *tally, each func(audit.Entry)) (lines uint64, err error) {
 	f, err := os.Open(dev.Audit)
 	if err != nil {
 		return 0, fmt.Errorf("the audit file of %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	found := make([]int, len(want))
-	rep, verr := audit.Verify(f, "", func(e audit.Entry) error {
+	rep, verr := audit.Verify(f, head, func(e audit.Entry) error {
+		each(e)
 		for i, x := range want {
 			if x.matches(e) {
 				found[i]++

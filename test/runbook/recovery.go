@@ -69,6 +69,9 @@ func (r *run) runbook() error {
 		if err := r.rebuild(m, before, old); err != nil {
 			return fmt.Errorf("rebuild by %s: %w", m, err)
 		}
+		if err := r.checkAudit(i + 1); err != nil {
+			return fmt.Errorf("audit logs after the rebuild by %s: %w", m, err)
+		}
 		if i < len(methods)-1 {
 			if err := r.tearDown(); err != nil {
 				return err
