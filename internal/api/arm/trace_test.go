@@ -2,8 +2,11 @@ package arm_test
 
 import (
 	"fmt"
+	"log/slog"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"redoubt/internal/audit"
@@ -110,4 +113,57 @@ func TestNoRecordNoChange(t *testing.T) {
 			t.Errorf("%s was changed", k)
 		}
 	}
+}
+
+// TestNoSecretOnRecord: of a body, a token or a query nothing gets into the control plane's log, nor into the server's.
+func TestNoSecretOnRecord(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	log := new(lockedBuffer)
+	s.Config.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug - 4}))
+	s.Restart()
+	c := owner(s)
+	n := 0
+	canary := func() string { n++; return fmt.Sprintf("canary%03dcanary", n) }
+	c.do("PUT "+group, `{"location":"westus3","tags":{"x":"`+canary()+`"}}`).Want(201)
+	c.do("PUT "+mine, c.hsmBody(`,"secret":"`+canary()+`"`)).Want(200)
+	for _, target := range []string{"PUT " + mine, "PATCH " + mine, "PUT " + identities + "x", "PUT " + accounts + "conta", "POST " + accounts + "conta/listKeys", "PUT " + group + "/providers/Microsoft.Authorization/roleAssignments/x",
+		"POST ~/providers/Microsoft.KeyVault/checkMhsmNameAvailability", "PUT ~/nonsense", "GET " + mine} {
+		for _, body := range []string{`{"location":"westus3","tags":{"x":"%s"},"secret":"%[1]s","properties":{"secret":"%[1]s"}}`, `{"secret":"%s"`, `["%s"]`} {
+			for _, token := range []string{c.Token(c.who, hsmtest.Control), c.Token(hsmtest.Stranger, hsmtest.Control), canary() + "." + canary() + "." + canary(), ""} {
+				s.Clock.Advance(250e6)
+				method, path, _ := strings.Cut(target, " ")
+				c.Do(hsmtest.Ask{Method: method, Host: host, Path: strings.Replace(path, "~", c.sub(), 1) + "?" + version + "&sig=" + canary() + "&" + canary(), Token: token, Body: fmt.Sprintf(body, canary())})
+			}
+		}
+	}
+	if got := trail(t, s); len(got) < 100 {
+		t.Errorf("%d entries: that is hardly all", len(got))
+	}
+	raw, err := os.ReadFile(s.TrailFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string]string{"audit file": string(raw), "log": log.String()} {
+		if i := strings.Index(b, "canary"); i >= 0 {
+			t.Errorf("the %s has a secret: ...%s", name, b[max(0, i-300):min(len(b), i+100)])
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"redoubt/internal/audit"
 	"redoubt/internal/hsmtest"
@@ -160,7 +161,12 @@ func secretive(c *canaries, backup string) map[string][]string {
 		"PUT /restore":                   {`{"sasTokenParameters":` + sas("restore") + `,"folderToRestore":"mhsm-ContosoMHSM-2026010203040500"}`},
 		"PUT /keys/any/restore":          {`{"sasTokenParameters":` + sas("selective restore") + `,"folder":"mhsm-ContosoMHSM-2026010203040500"}`},
 		"POST /rng":                      {`{"count":32}`},
-		"POST /keys/oct/backup":          {``},
+		"PUT /providers/Microsoft.Authorization/roleDefinitions/5d5d5d5d-5d5d-4d5d-8d5d-5d5d5d5d5d5d": {`{"properties":{"roleName":"signer","description":"` + c.draw("description of a role", 32) +
+			`","permissions":[{"dataActions":["Microsoft.KeyVault/managedHsm/keys/sign/action"]}],"secret":"` + c.draw("unknown member of a role", 32) + `"}}`},
+		"PUT /providers/Microsoft.Authorization/roleAssignments/6d6d6d6d-6d6d-4d6d-8d6d-6d6d6d6d6d6d": {`{"properties":{"roleDefinitionId":"21dbd100-6940-42c2-9190-5d6cb909625b","principalId":"` + hsmtest.Stranger +
+			`","condition":"` + c.draw("unknown member of an assignment", 32) + `"}}`},
+		"POST /no/such/operation": {`{"value":"` + c.draw("body for no operation", 32) + `"}`},
+		"POST /keys/oct/backup":   {``},
 		"GET /keys?sig=" + c.draw("SAS in the query", 32) + "&se=x&" + jwt("token in the query"):                                                    {``},
 		"GET /keys?$skiptoken=sig%3D" + c.draw("SAS in the query", 32) + "&sig=" + c.draw("SAS in the query", 32) + "&" + jwt("token in the query"): {``},
 	}
@@ -209,6 +215,7 @@ func TestNoSecretIsRecorded(t *testing.T) {
 					if b != "" {
 						payload = b
 					}
+					s.Clock.Advance(250 * time.Millisecond) // so that no limit keeps an entry out
 					a := who.do(target, payload)
 					statuses[a.Status]++
 					if a.Status >= 400 {
@@ -239,6 +246,14 @@ func TestNoSecretIsRecorded(t *testing.T) {
 		if statuses[status] == 0 {
 			t.Errorf("nothing was answered with %d: %v", status, statuses)
 		}
+	}
+	for _, token := range []string{"", c.draw("token for no HSM", 60)} {
+		w.Do(hsmtest.Ask{Method: "POST", Host: "nobody.managedhsm.azure.net", Path: "/keys?sig=" + c.draw("SAS for no HSM", 32), Token: token, Body: `{"value":"` + c.draw("body for no HSM", 32) + `"}`}).Want(404)
+	}
+	raw, trail := trailOf(t, s)
+	c.lookIn(t, "the control plane's audit file", raw)
+	if len(trail) < 2 {
+		t.Errorf("%d entries of unknown hosts", len(trail))
 	}
 	raw, entries := audited(t, s, d.ID())
 	c.lookIn(t, "the audit file", raw)
