@@ -36,7 +36,7 @@ type inventory struct {
 // host is what differs between two HSMs of the same content.
 var host = regexp.MustCompile(`https://contosomhsm2?\.`)
 
-// takeInventory asks az for keys, every version, deleted keys, role assignments and definitions.
+// takeInventory asks az for keys, every version, deleted keys, role assignments and definitions, and settings.
 func (r *run) takeInventory(hsm string) (inventory, error) {
 	inv := inventory{versions: map[string]publicKey{}}
 	var lists []any
@@ -76,7 +76,7 @@ func (r *run) takeInventory(hsm string) (inventory, error) {
 			lists = append(lists, shown)
 		}
 	}
-	for _, command := range []string{"az keyvault key list-deleted", "az keyvault role definition list"} {
+	for _, command := range []string{"az keyvault key list-deleted", "az keyvault role definition list", "az keyvault setting list"} {
 		if _, err := list(command); err != nil {
 			return inv, err
 		}

@@ -17,7 +17,7 @@ const (
 )
 
 // furnish gives the source what the page does not need but a restore must bring back: a second version, times
-// and tags changed later, a disabled key, a deleted key, roles at every scope.
+// and tags changed later, a disabled key, a deleted key, roles at every scope, a custom one among them, a setting.
 const furnish = `
 az keyvault role assignment create --hsm-name ContosoMHSM --role "Managed HSM Crypto Officer" --assignee $oid --scope /keys
 az keyvault key create --hsm-name ContosoMHSM --name ledger --kty EC-HSM --curve P-256 --tags year=2026
@@ -27,8 +27,9 @@ az keyvault key create --hsm-name ContosoMHSM --name retired --kty EC-HSM --curv
 az keyvault key delete --hsm-name ContosoMHSM --name retired
 az keyvault role definition create --hsm-name ContosoMHSM --role-definition '{"roleName":"Signer","description":"May sign","dataActions":["Microsoft.KeyVault/managedHsm/keys/sign/action"]}'
 sp=$(az ad sp show --id "$AZURE_CLIENT_ID" --query id -o tsv)
-az keyvault role assignment create --hsm-name ContosoMHSM --role Signer --assignee $sp --scope /keys
+az keyvault role assignment create --hsm-name ContosoMHSM --role Signer --assignee $sp --scope /keys/ledger
 az keyvault role assignment create --hsm-name ContosoMHSM --role "Managed HSM Crypto Service Encryption User" --assignee $sp --scope /keys/payroll
+az keyvault setting update --hsm-name ContosoMHSM --name AllowKeyManagementOperationsThroughARM --value true
 `
 
 // runbook goes through the whole page: an HSM is made, backed up by both methods and destroyed; and then by
@@ -40,6 +41,12 @@ func (r *run) runbook() error {
 	start, first := time.Now(), len(r.sh.timing)
 	if _, err := r.sh.run(furnish); err != nil {
 		return fmt.Errorf("furnish the source: %w", err)
+	}
+	if _, err := r.sh.run(fmt.Sprintf(signInSecond, r.setUp)); err != nil {
+		return fmt.Errorf("sign the second principal in: %w", err)
+	}
+	if err := r.checkSecond(source); err != nil {
+		return err
 	}
 	before, err := r.takeInventory(source)
 	if err != nil {
@@ -121,7 +128,10 @@ func (r *run) rebuild(method string, before inventory, old []proof) error {
 	if err := r.checkProofs(old, before); err != nil {
 		return err
 	}
-	r.done(fmt.Sprintf("%d versions, %d role assignments identical; %d old proofs hold, new signatures verify under old public keys", len(before.versions), before.assignments, len(old)), start, first)
+	if err := r.checkSecond(rebuilt); err != nil {
+		return err
+	}
+	r.done(fmt.Sprintf("%d versions, %d role assignments, definitions and settings identical; a second principal may exactly the same; %d old proofs hold, new signatures verify under old public keys", len(before.versions), before.assignments, len(old)), start, first)
 	return nil
 }
 
