@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -53,8 +54,7 @@ type ServeOptions struct {
 	Log    *slog.Logger
 	Access *slog.Logger // of requests, as log.access says; nil: they are not logged
 
-	testOnlyClock   func() time.Time // of issuers' keys, tokens and the TLS pair
-	testOnlyResolve blob.Resolve     // of storage accounts
+	testOnlyClock func() time.Time // of issuers' keys, tokens and the TLS pair
 }
 
 // StartServe opens the data directory that `redoubtd init` made and serves it. When it returns, every HSM has
@@ -134,7 +134,7 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	policy := s.cfg.blobPolicy()
-	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.o.testOnlyResolve, nil))
+	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.cfg.resolver(), nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
 	l, logs := s.cfg.Limits, newAuditFiles(p, s.cfg.Audit.options())
 	if err := s.send(ctx, logs, s.cfg.Audit.Syslog, s.log); err != nil {
@@ -146,6 +146,19 @@ func (s *Server) openData(ctx context.Context) error {
 	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: logs.open, OpenContainer: s.openContainer, Clock: time.Now,
 		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Trail: s.trail, Log: s.log}, l.ReadyKeys)
 	return err
+}
+
+// resolver finds storage accounts: at the address that the configuration gives them, or as the system does (nil).
+func (c *Config) resolver() blob.Resolve {
+	if len(c.Storage.Addresses) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if a, ok := c.Storage.Addresses[strings.ToLower(host)]; ok {
+			return []netip.Addr{a}, nil
+		}
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}
 }
 
 // checkData refuses a data directory that is not there, that others can reach, or whose passphrase is gone.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,17 +229,14 @@ func TestServeBackup(t *testing.T) {
 	suffix := ".blob.core.localhost:" + dev.names.port
 	token := dev.sign(box, "crdwl", time.Now().Add(time.Hour))
 	to := client.Storage{URI: "https://contosobackup" + suffix + "/" + box, SAS: func() string { return token }}
-	local := ServeOptions{testOnlyResolve: func(context.Context, string) ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-	}}
 	ctx := t.Context()
 	var served *Server
 	begin := func(ranges string) (*realm, *client.HSM) {
-		r := newRealm(t, fmt.Sprintf("[storage]\nsuffixes = [%q]\nallow-ranges = [%s]\n", suffix, ranges))
+		r := newRealm(t, fmt.Sprintf("[storage]\nsuffixes = [%q]\nallow-ranges = [%s]\n[storage.addresses]\n\"contosobackup.blob.core.localhost\" = \"127.0.0.1\"\n", suffix, ranges))
 		both := append(must[[]byte](t)(os.ReadFile(r.path("outside.pem"))), must[[]byte](t)(os.ReadFile(dev.path("ca.pem")))...)
 		r.write("outside.pem", both)
 		r.init()
-		served = r.serve(local)
+		served = r.serve(ServeOptions{})
 		h := r.activated("one")
 		must[client.Key](t)(h.CreateKey(ctx, "k", client.CreateKey{Kty: "oct-HSM", Size: 256}))
 		return r, h

@@ -88,6 +88,8 @@ type OutboundConfig struct {
 type StorageConfig struct {
 	Suffixes    []string       `toml:"suffixes"`
 	AllowRanges []netip.Prefix `toml:"allow-ranges"`
+	// Addresses are those of storage accounts that the system's resolver does not know, by host name.
+	Addresses map[string]netip.Addr `toml:"addresses"`
 }
 
 // LimitsConfig bounds what clients may take.

@@ -106,6 +106,9 @@ func TestBadConfig(t *testing.T) {
 		"syslog, no address":   {"[names]", "[audit.syslog]\nhostname = \"x\"\n[names]", "audit.syslog.address: "},
 		"syslog, no key":       {"[names]", "[audit.syslog]\naddress = \"logs:6514\"\nca-file = \"/ca\"\ncertificate = \"/c\"\n[names]", "go together"},
 		"keep without end":     {"[names]", "[audit]\nkeep = 5\nrotate-size = \"0\"\n[names]", "audit.keep: "},
+		"an address, no name":  {"[names]", "[storage.addresses]\n\"10.0.0.1\" = \"10.0.0.1\"\n[names]", "storage.addresses: "},
+		"another's name":       {"[names]", "[storage.addresses]\n\"a.example.com\" = \"10.0.0.1\"\n[names]", "storage.addresses: "},
+		"a name, no address":   {"[names]", "[storage.addresses]\n\"a.blob.core.windows.net\" = \"b\"\n[names]", "line 9: "},
 		"no connections":       {"[names]", "[limits]\nconnections = 0\n[names]", "limits: "},
 		"log format":           {"[names]", "[log]\nformat = \"xml\"\n[names]", "log.format: "},
 		"log level":            {"[names]", "[log]\nlevel = \"loud\"\n[names]", "log.level: "},
@@ -182,6 +185,8 @@ func shown(v reflect.Value) string {
 		return strings.TrimSuffix(d.String(), "0s")
 	case v.Kind() == reflect.Slice && v.Len() == 0:
 		return "[]"
+	case v.Kind() == reflect.Map && v.Len() == 0:
+		return "{}"
 	case v.Kind() == reflect.Slice:
 		return fmt.Sprintf("%q", v.Interface())
 	}

@@ -203,6 +203,15 @@ func (c *Config) checkStorage(bad *problems) {
 			bad.add("storage.suffixes", "%q is not of the form .blob.core.windows.net", s)
 		}
 	}
+	for host, a := range c.Storage.Addresses {
+		under := func(suffix string) bool {
+			account, ok := strings.CutSuffix(host, hostOnly(suffix))
+			return ok && isLabel(account)
+		}
+		if !slices.ContainsFunc(c.Storage.Suffixes, under) || !a.IsValid() {
+			bad.add("storage.addresses", "%q is not the name of a storage account under storage.suffixes, such as account.blob.core.windows.net, without a port", host)
+		}
+	}
 	for _, p := range c.Storage.AllowRanges {
 		if !p.IsValid() || p.Bits() == 0 {
 			bad.add("storage.allow-ranges", "%s would allow every address, those of this machine among them", p)

@@ -9,9 +9,16 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"redoubt/internal/client"
 	"redoubt/test/internal/devcloud"
+)
+
+// The storage account of the site, which lives in the dev cloud.
+const (
+	account, container = "sitebackup", "backups"
+	blobContributor    = "ba92f5b4-2d11-453d-a403-e96b0029c9fe" // who makes the container
 )
 
 // errand is what the steps of the az run use.
@@ -23,6 +30,8 @@ type errand struct {
 	env    map[string]string // of the dev cloud
 	bundle string            // authorities of both
 	person string            // object id
+	owner  *client.Client    // the dev cloud's person, at the dev cloud
+	key    string            // of its storage account
 }
 
 // az is the run with the genuine Azure CLI: it signs in to the issuer of a dev cloud, whose tokens have Entra ID's
@@ -64,13 +73,21 @@ func (e *errand) begin(ctx context.Context) error {
 	if e.person, err = e.me(ctx); err != nil {
 		return err
 	}
+	if err := e.storage(ctx); err != nil {
+		return err
+	}
 	origin, tenant := e.env["REDOUBT_RESOURCE_MANAGER"], e.env["AZURE_TENANT_ID"]
 	e.site, err = e.startSite(ctx, pair, e.bundle, tenant, e.person, origin+"/adfs", fmt.Sprintf(`graph-url = %q
 [[issuers]]
 url = %q
 jwks = %q
 algorithms = ["RS256"]
-`, origin+"/graph/", "https://sts.windows.net/"+tenant+"/", origin+"/"+tenant+"/discovery/keys"))
+[storage]
+suffixes = [%q]
+allow-ranges = ["127.0.0.0/8"]
+[storage.addresses]
+"%s.blob.core.localhost" = "127.0.0.1"
+`, origin+"/graph/", "https://sts.windows.net/"+tenant+"/", origin+"/"+tenant+"/discovery/keys", ".blob.core.localhost:"+e.env["REDOUBT_RESOURCE_MANAGER"][len("https://localhost:"):], account))
 	if err != nil {
 		return err
 	}
@@ -86,6 +103,26 @@ algorithms = ["RS256"]
 	})
 	e.did("redoubtd serve trusts the issuer of a dev cloud")
 	return err
+}
+
+// storage makes a storage account with a container in the dev cloud, which is also the storage of this site.
+func (e *errand) storage(ctx context.Context) error {
+	if _, err := e.owner.PutResourceGroup(ctx, "g", "westus3"); err != nil {
+		return err
+	}
+	made, err := e.owner.PutStorageAccount(ctx, "g", account, "westus3")
+	if err != nil {
+		return err
+	}
+	if _, err := e.owner.AssignRole(ctx, made.ID, blobContributor, e.person, "User"); err != nil {
+		return err
+	}
+	keys, err := e.owner.StorageKeys(ctx, "g", account)
+	if err != nil {
+		return err
+	}
+	e.key = keys[0]
+	return e.owner.CreateContainer(ctx, account, container)
 }
 
 // join writes a file of both authorities.
@@ -117,11 +154,10 @@ func (e *errand) me(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	arm, err := client.New(conf)
-	if err != nil {
+	if e.owner, err = client.New(conf); err != nil {
 		return "", err
 	}
-	me, err := arm.Me(ctx)
+	me, err := e.owner.Me(ctx)
 	return me.ID, err
 }
 
@@ -181,6 +217,9 @@ func (e *errand) drive(ctx context.Context) error {
 		}
 		e.did("az %s", strings.Join(step.args[:min(3, len(step.args))], " "))
 	}
+	if err := e.backup(ctx, hsm); err != nil {
+		return err
+	}
 	var verified struct {
 		Valid bool `json:"isValid"`
 	}
@@ -191,6 +230,32 @@ func (e *errand) drive(ctx context.Context) error {
 		return errors.New("az key verify: the signature is not valid")
 	}
 	return e.other(ctx, hsm)
+}
+
+// backup makes a full backup with a SAS token that az has made, and restores it.
+func (e *errand) backup(ctx context.Context, hsm string) error {
+	var sas string
+	err := e.cli(ctx, &sas, "storage", "container", "generate-sas", "--account-name", account, "--account-key", e.key, "--name", container, "--permissions", "crdwl",
+		"--expiry", time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04Z"))
+	if err != nil {
+		return err
+	}
+	var made struct {
+		Folder string `json:"folderUrl"`
+	}
+	at := []string{"--hsm-name", hsm, "--storage-account-name", account, "--blob-container-name", container, "--storage-container-SAS-token", sas}
+	if err := e.cli(ctx, &made, append([]string{"keyvault", "backup", "start"}, at...)...); err != nil {
+		return err
+	}
+	folder := made.Folder[strings.LastIndex(made.Folder, "/")+1:]
+	if !strings.HasPrefix(folder, "mhsm-"+hsm+"-") {
+		return fmt.Errorf("az keyvault backup start: %+v", made)
+	}
+	if err := e.cli(ctx, nil, append([]string{"keyvault", "restore", "start", "--backup-folder", folder}, at...)...); err != nil {
+		return err
+	}
+	e.did("az keyvault backup start and restore start, with a SAS token")
+	return nil
 }
 
 // other looks at the list of HSMs, and shows the token for the site to the dev cloud.
