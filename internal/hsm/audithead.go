@@ -73,12 +73,16 @@ func (s *sequencer) keepHead(ctx context.Context, ops []store.Op) error {
 	return nil
 }
 
-// remember keeps the head of a file that was synced just now, if it is a new one.
+// remember makes the file durable and keeps its head, if it is a new one.
 func (s *sequencer) remember(ctx context.Context) {
 	if head := s.cfg.Audit.Head(); head == s.kept || head.Seq == 0 || s.mute.Load() {
 		return
 	}
-	if err := s.keepHead(ctx, nil); err != nil && ctx.Err() == nil {
+	err := s.cfg.Audit.Sync() // a sealed device has no checkpoint, which would have done it
+	if err == nil {
+		err = s.keepHead(ctx, nil)
+	}
+	if err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the head of the audit log could not be remembered; the next change does it", "error", err)
 	}
 }
