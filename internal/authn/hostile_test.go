@@ -41,7 +41,7 @@ func TestClaimsOccurOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, more := range []string{`,"oid":"` + object + `"`, `,"exp":1`, `,"groups":[],"groups":[]`, `,"unknown":1,"unknown":1`, `} {"a":1`} {
+	for _, more := range []string{`,"oid":"` + object + `"`, `,"exp":1`, `,"groups":[],"groups":[]`, `,"unknown":1,"unknown":1`, `} {"a":1`, `} ]{`, `}`} {
 		raw := []byte(strings.TrimSuffix(string(b), "}") + more + "}")
 		if id, err := v.Verify(t.Context(), signAs(t, "", raw)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
 			t.Errorf("%s: %+v, %v", more, id, err)

@@ -177,7 +177,7 @@ directory. Nothing is changed, nothing is sent anywhere, and a running server is
 			fmt.Fprintln(c.OutOrStdout(), "the configuration is good")
 			return nil
 		}))
-	c.AddCommand(groupIDCommand())
+	c.AddCommand(groupIDCommand(), configTokenCommand())
 	return c
 }
 

@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"redoubt/internal/authn"
+)
+
+// errUnbelieved is the outcome of a token that is good for neither plane; why has been printed.
+var errUnbelieved = errors.New("the token is good for neither plane")
+
+func configTokenCommand() *cobra.Command {
+	return withConfig(&cobra.Command{Use: "token --config FILE <TOKEN", Short: "Say who an access token stands for, and at which plane it is good",
+		Long: `Read an access token from standard input and check it as a server with this configuration would: the issuer's
+keys are fetched, the server itself is not asked. What it says of its principal is printed, with the object ids
+that roles can be assigned to; the token itself is not. The exit code is 0 if it is good for a plane.`},
+		func(c *cobra.Command, cfg Config) error {
+			b, err := io.ReadAll(io.LimitReader(c.InOrStdin(), 2*authn.MaxTokenBytes))
+			if err != nil {
+				return err
+			}
+			return explainToken(c.Context(), cfg, strings.TrimPrefix(strings.TrimSpace(string(b)), "Bearer "), c.OutOrStdout())
+		})
+}
+
+func explainToken(ctx context.Context, cfg Config, token string, out io.Writer) (err error) {
+	s := &Server{cfg: cfg, log: slog.New(slog.DiscardHandler), o: ServeOptions{testOnlyClock: time.Now}}
+	defer func() { err = errors.Join(err, s.close(0, s.log)) }()
+	v, err := s.verifiers()
+	if err != nil {
+		return err
+	}
+	good := false
+	for _, p := range []struct {
+		name string
+		*authn.Verifier
+	}{{"data plane", v.device}, {"control plane", v.control}} {
+		id, err := p.Verify(ctx, token)
+		if err != nil {
+			fmt.Fprintf(out, "%-14s refused: %v\n", p.name, err)
+			continue
+		}
+		fmt.Fprintf(out, "%-14s good until %s\n", p.name, id.Expires.UTC().Format(time.RFC3339))
+		if !good {
+			defer describe(out, id)
+		}
+		good = true
+	}
+	if !good {
+		return errUnbelieved
+	}
+	return nil
+}
+
+// describe prints what a token says of its principal.
+func describe(out io.Writer, id authn.Identity) {
+	p, kind := id.Principal, "person"
+	if id.App {
+		kind = "program"
+	}
+	for _, line := range [][2]string{{"issuer", id.Issuer}, {"audience", id.Audience}, {"kind", kind}, {"object id", p.ID}, {"tenant", p.Tenant}, {"user name", p.UPN},
+		{"application", p.AppID}, {"display name", id.Name}} {
+		if line[1] != "" {
+			fmt.Fprintf(out, "%-14s %q\n", line[0], line[1])
+		}
+	}
+	for _, g := range p.Groups {
+		fmt.Fprintf(out, "%-14s %s\n", "group", g)
+	}
+	if p.GroupsLost != "" {
+		fmt.Fprintf(out, "%-14s %s\n", "but", p.GroupsLost)
+	}
+}
