@@ -53,6 +53,22 @@ func (a *auditFiles) head(path string) (audit.Head, bool) {
 	return l.Head(), true
 }
 
+// unsent is how many lines of an HSM's log the receiver has not confirmed; 0 without one.
+func (a *auditFiles) unsent(id string) uint64 {
+	if a == nil || a.sender == nil {
+		return 0
+	}
+	path := a.p.audit(id)
+	h, ok := a.head(path)
+	if done := a.sender.Confirmed(path); ok && h.Seq > done {
+		return h.Seq - done
+	}
+	return 0
+}
+
+// failing tells that lines cannot be sent.
+func (a *auditFiles) failing() bool { return a != nil && a.sender != nil && a.sender.Failing() }
+
 // send has the logs sent to the receiver that is configured, if there is one, until the server is closed. It is to be
 // called before the first log is opened: retention asks it what may go.
 func (r *running) send(ctx context.Context, a *auditFiles, c SyslogConfig, log *slog.Logger) error {

@@ -27,6 +27,7 @@ type instruments struct {
 	verifiers   []*authn.Verifier
 	issuers     []*authn.RemoteKeys
 	certificate func() time.Time // end of its validity; nil: it renews itself
+	audits      *auditFiles      // nil: they are not sent anywhere
 	limits      *throttle.Limits // nil: there are none
 	connections int              // that are served at once; 0: no limit
 }
@@ -47,7 +48,7 @@ func (r *running) instrument(phase func() string, log *slog.Logger) {
 // site asks everything how it is.
 func (r *running) site(ctx context.Context) metrics.Site {
 	i := &r.shown
-	s := metrics.Site{HSMs: devices(ctx, i.fleet), Store: i.store.Figures(), Keys: r.pool.Shelves(), Connections: r.fresh.open.Load(), Accepted: r.fresh.accepted.Load(),
+	s := metrics.Site{HSMs: r.devices(ctx), SyslogFails: i.audits.failing(), Store: i.store.Figures(), Keys: r.pool.Shelves(), Connections: r.fresh.open.Load(), Accepted: r.fresh.accepted.Load(),
 		MostConns: i.connections}
 	if st, err := i.store.Status(ctx); err == nil {
 		s.StoreBytes = st.Bytes
@@ -69,12 +70,14 @@ func (r *running) site(ctx context.Context) metrics.Site {
 }
 
 // devices asks every live HSM how it is.
-func devices(ctx context.Context, f *fleet.Fleet) (out []metrics.HSM) {
+func (r *running) devices(ctx context.Context) (out []metrics.HSM) {
+	f := r.shown.fleet
 	for _, res := range f.List(false) {
 		h := metrics.HSM{Name: res.Name}
 		if d, _, err := f.Device(res.Name); err == nil {
 			h.Open, h.Figures = true, d.Figures()
 			h.Status, _ = d.Status(ctx) // what is wrong is in its State
+			h.Unsent = r.shown.audits.unsent(res.ID)
 		}
 		out = append(out, h)
 	}

@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -10,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -233,4 +237,54 @@ func TestMetricsPage(t *testing.T) {
 	for name := range rows {
 		t.Errorf("%s has a row, and the server does not tell it", name)
 	}
+}
+
+// TestMetricsOfTheReceiver: what the syslog receiver has not got yet, while it is away and when it is back.
+func TestMetricsOfTheReceiver(t *testing.T) {
+	t.Parallel()
+	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	addr := l.Addr().String()
+	_ = l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	dir := t.TempDir()
+	r := newRealm(t, fmt.Sprintf("[audit.syslog]\naddress = %q\nca-file = %q\n", "localhost:"+port, dir+"/ca.pem"))
+	if err := os.WriteFile(dir+"/ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.ca.cert.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := r.ca.leaf(t, "receiver", time.Now().Add(time.Hour), "localhost")
+	pair := must[tls.Certificate](t)(tls.X509KeyPair(cert, key))
+	r.init()
+	s := r.serve(ServeOptions{})
+	r.activated("one")
+	until := func(what string, good func(failing, unsent float64) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; {
+			m := scrape(t, s.health)
+			failing, unsent := m.value("redoubt_audit_sending_failing"), m.value("redoubt_audit_unsent_entries", "hsm=one")
+			if good(failing, unsent) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: failing %v, %v entries unsent", what, failing, unsent)
+			}
+		}
+	}
+	until("while it is away", func(failing, unsent float64) bool { return failing == 1 && unsent > 2 })
+	in := must[net.Listener](t)(tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := in.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}()
+	until("when it is back", func(failing, unsent float64) bool { return failing == 0 && unsent == 0 })
+	r.stop(s)
+	_ = in.Close()
+	<-done
 }

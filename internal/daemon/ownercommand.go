@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os/user"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func ownerCommand() *cobra.Command {
   redoubtd owner add --config FILE 0a0a0a0a-0b0b-0c0c-0d0d-0e0e0e0e0e0e --reason "the last owner has left"
 
 The server must be stopped. An Owner may make and delete HSMs and say who else may; they have no access to keys.
-That it happened, and who on this machine did it, becomes an entry of every HSM's audit log.`,
+That it happened, and who on this machine did it, becomes an entry of the audit logs of the control plane and of every HSM.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := ReadConfig(config)
@@ -46,8 +47,8 @@ That it happened, and who on this machine did it, becomes an entry of every HSM'
 // entryOwnerAdd is the name of its audit entries.
 const entryOwnerAdd = "SubscriptionOwnerAdd"
 
-// addOwner makes an Owner and tells the audit logs, in one transaction if there are not more than 62 HSMs; of more, the others
-// are told before, so that no log misses what happened.
+// addOwner makes an Owner and tells the audit logs: the control plane's before, the HSMs' in the same transaction, or before
+// it where there are more than 62. So no log misses what happened.
 func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer) (err error) {
 	if !isGUID(id) {
 		return fmt.Errorf("%q is not an object id such as 0a0a0a0a-0b0b-0c0c-0d0d-0e0e0e0e0e0e", id)
@@ -74,11 +75,15 @@ func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer)
 	} else if is {
 		return fmt.Errorf("%s is Owner of subscription %s already; nothing was changed", id, cfg.Subscription)
 	}
-	notes, err := ownerNotes(ctx, st, p, id, reason)
+	details := ownerDetails(id, reason)
+	notes, err := fleet.OutsideEntries(ctx, fleet.Config{Store: st, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now}, entryOwnerAdd, details)
 	if err != nil {
 		return err
 	}
 	told := len(notes)
+	if err := recordOwner(ctx, st, cfg, details); err != nil {
+		return err
+	}
 	for most := store.MaxOps - 2; len(notes) > most; notes = notes[most:] {
 		if _, err := st.Txn(ctx, nil, notes[:most]); err != nil {
 			return err
@@ -87,17 +92,37 @@ func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer)
 	if err := c.AddOwner(ctx, id, notes); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s is Owner of subscription %s; %d audit logs tell of it\n", id, cfg.Subscription, told)
+	fmt.Fprintf(out, "%s is Owner of subscription %s; its audit log and those of %d HSMs tell of it\n", id, cfg.Subscription, told)
 	return nil
 }
 
-func ownerNotes(ctx context.Context, st store.Store, p place, id, reason string) ([]store.Op, error) {
+// ownerDetails are those of the audit entries.
+func ownerDetails(id, reason string) map[string]string {
 	details := map[string]string{"owner": id, "by": "unknown"}
 	if u, err := user.Current(); err == nil {
 		details["by"] = u.Username
 	}
 	if reason != "" {
-		details["reason"] = reason
+		details["reason"] = clipped(reason)
 	}
-	return fleet.OutsideEntries(ctx, fleet.Config{Store: st, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now}, entryOwnerAdd, details)
+	return details
+}
+
+// recordOwner puts the entry into the control plane's audit log. It is durable before anything is changed: a crash in between
+// leaves a word too many, and never one too few.
+func recordOwner(ctx context.Context, st store.Store, cfg Config, details map[string]string) (err error) {
+	p := cfg.place()
+	roots, err := p.roots()
+	if err != nil {
+		return err
+	}
+	var records running
+	quiet := slog.New(slog.DiscardHandler)
+	defer func() { err = errors.Join(err, records.close(0, quiet)) }()
+	trail, err := records.openTrail(ctx, openAudit(p, audit.Options{}), st, roots, quiet)
+	if err != nil {
+		return err
+	}
+	return trail.Record(audit.Entry{Operation: entryOwnerAdd, Result: "Success", Target: "/subscriptions/" + cfg.Subscription, ClientInfo: "redoubtd owner add",
+		Details: details, Resource: &audit.Resource{Tenant: cfg.Tenant, Type: "tenants"}})
 }

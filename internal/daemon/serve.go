@@ -137,6 +137,7 @@ func (s *Server) openData(ctx context.Context) error {
 	s.blobs = azblob.NewTransport(policy, outside, policy.Dialer(s.cfg.resolver(), nil))
 	s.closers = append(s.closers, func() error { s.blobs.CloseIdleConnections(); return nil })
 	l, logs := s.cfg.Limits, newAuditFiles(p, s.cfg.Audit.options())
+	s.shown.audits = logs
 	if err := s.send(ctx, logs, s.cfg.Audit.Syslog, s.log); err != nil {
 		return err
 	}

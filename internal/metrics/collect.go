@@ -31,6 +31,9 @@ var (
 	descLoose   = desc("audit_unsynced_age_seconds", "Age of the oldest audit entry that a power loss would take; 0: there is none.", "hsm")
 	descStopped = desc("audit_stopped", "1 while the audit log takes no entries, so that changes are refused.", "hsm")
 
+	descUnsent  = desc("audit_unsent_entries", "Audit entries that the syslog receiver has not got yet; 0 without one.", "hsm")
+	descFailing = desc("audit_sending_failing", "1 if the last try to send audit entries to the syslog receiver failed.")
+
 	descRunning  = desc("jobs_running", "Backups and restores that run now.", "hsm")
 	descStarted  = desc("jobs_started_total", "Backups and restores that were started.", "hsm", "kind")
 	descEnded    = desc("jobs_ended_total", "Backups and restores that came to their end.", "hsm", "kind", "outcome")
@@ -139,6 +142,7 @@ func (out sink) hsm(h *HSM) {
 	out.gauge(descWaiting, float64(f.Audit.Waiting), h.Name)
 	out.gauge(descLoose, age(f.Audit.Oldest), h.Name)
 	out.gauge(descStopped, number(f.Audit.Stopped), h.Name)
+	out.gauge(descUnsent, float64(h.Unsent), h.Name)
 	out.gauge(descRunning, float64(f.Running), h.Name)
 	for kind, j := range f.Jobs {
 		kind = strings.ReplaceAll(kind, " ", "_")
@@ -151,6 +155,7 @@ func (out sink) hsm(h *HSM) {
 
 func (out sink) store(s *Site) {
 	out.gauge(descSize, float64(s.StoreBytes))
+	out.gauge(descFailing, number(s.SyslogFails))
 	out.counter(descTxns, s.Store.Done, "done")
 	out.counter(descTxns, s.Store.Conflicts, "conflict")
 	out.counter(descTxns, s.Store.Failed, "failed")

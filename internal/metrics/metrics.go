@@ -33,6 +33,7 @@ type HSM struct {
 	Open    bool // false: it could not be opened; the rest is empty
 	Status  hsm.Status
 	Figures hsm.Figures
+	Unsent  uint64 // audit entries that the syslog receiver has not confirmed
 }
 
 // Site is the whole server as it was asked.
@@ -46,6 +47,7 @@ type Site struct {
 	Tokens      tally.Lookups
 	Keys        []keypool.Shelf
 	Issuers     []authn.RemoteFigures
+	SyslogFails bool              // audit entries cannot be sent
 	Certificate time.Time         // end of the TLS certificate's validity; zero: it renews itself
 	Connections int64             // open now
 	Accepted    uint64            // since the start

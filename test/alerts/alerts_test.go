@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -84,7 +83,7 @@ func known(t *testing.T, all map[string]metric, what, query string) {
 			return nil
 		}
 		for _, l := range v.LabelMatchers {
-			if l.Name == labels.MetricName || l.Name == "instance" || v.Name == "up" && l.Name == "job" {
+			if l.Name == model.MetricNameLabel || l.Name == "instance" || v.Name == "up" && l.Name == "job" {
 				continue
 			}
 			if !slices.Contains(m.labels, l.Name) {
@@ -159,6 +158,7 @@ var cases = map[string]struct{ fires, quiet string }{
 	"RedoubtDegraded":            {`redoubt_hsm_state{hsm="a",state="Unavailable"} 1x31`, `redoubt_hsm_state{hsm="a",state="Degraded"} 0x31; redoubt_hsm_state{hsm="a",state="Active"} 1x31`},
 	"RedoubtDownloadUnconfirmed": {`redoubt_hsm_security_domain_unconfirmed{hsm="a"} 1x31`, `redoubt_hsm_security_domain_unconfirmed{hsm="a"} 0x31`},
 	"RedoubtAuditStopped":        {`redoubt_audit_stopped{hsm="a"} 1x31`, `redoubt_audit_stopped{hsm="a"} 0x31`},
+	"RedoubtAuditNotSent":        {`redoubt_audit_sending_failing 1x31`, `redoubt_audit_sending_failing 0x31`},
 	"RedoubtDiskFillsUp":         {`redoubt_data_free_bytes 9x31; redoubt_data_size_bytes 100x31`, `redoubt_data_free_bytes 11x31; redoubt_data_size_bytes 100x31`},
 	"RedoubtErrors":              {`redoubt_requests_total{hsm="a",operation="KeySign",class="5xx"} 0+2x31; redoubt_requests_total{hsm="a",operation="KeySign",class="2xx"} 0+98x31`, `redoubt_requests_total{hsm="a",operation="KeySign",class="5xx"} 1x31; redoubt_requests_total{hsm="a",operation="KeySign",class="gone"} 0+50x31; redoubt_requests_total{hsm="a",operation="KeySign",class="2xx"} 0+98x31`},
 	"RedoubtSlow":                {`redoubt_request_duration_seconds_bucket{operation="KeySign",le="1"} 0+50x31; redoubt_request_duration_seconds_bucket{operation="KeySign",le="5"} 0+100x31; redoubt_request_duration_seconds_bucket{operation="KeySign",le="+Inf"} 0+100x31`, `redoubt_request_duration_seconds_bucket{operation="KeyCreate",le="1"} 0+50x31; redoubt_request_duration_seconds_bucket{operation="KeyCreate",le="5"} 0+100x31; redoubt_request_duration_seconds_bucket{operation="KeySign",le="1"} 0+100x31; redoubt_request_duration_seconds_bucket{operation="KeySign",le="+Inf"} 0+100x31`},

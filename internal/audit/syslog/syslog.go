@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"redoubt/internal/audit"
@@ -54,7 +55,7 @@ type Config struct {
 // Sender sends. Needed and Behind may be called from any goroutine.
 type Sender struct {
 	cfg    Config
-	failed bool // the last session did, and the log says so
+	failed atomic.Bool // the last session did, and the log says so
 
 	mu   sync.Mutex
 	done map[string]audit.Position // confirmed, by chain; guarded by mu
@@ -104,6 +105,16 @@ func (s *Sender) Needed(chain string, last uint64) bool {
 	return s.done[chain].Seq < last
 }
 
+// Confirmed is up to which line a chain was sent, so that it need not be again.
+func (s *Sender) Confirmed(chain string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done[chain].Seq
+}
+
+// Failing tells that the last try to send did not end well.
+func (s *Sender) Failing() bool { return s.failed.Load() }
+
 // Run sends until ctx ends.
 func (s *Sender) Run(ctx context.Context) {
 	pause := time.Second
@@ -111,10 +122,11 @@ func (s *Sender) Run(ctx context.Context) {
 		err := s.session(ctx)
 		wait := pollEvery
 		if err != nil && ctx.Err() == nil {
-			if !s.failed {
+			if !s.failed.Load() {
 				s.cfg.Log.ErrorContext(ctx, "audit entries cannot be sent to the syslog receiver; they are kept and sent later", "receiver", s.cfg.Address, "error", err)
 			}
-			s.failed, wait, pause = true, pause, min(2*pause, backoffMost)
+			s.failed.Store(true)
+			wait, pause = pause, min(2*pause, backoffMost)
 		} else {
 			pause = time.Second
 		}
@@ -170,8 +182,8 @@ func (s *Sender) dial(ctx context.Context) (*tls.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.failed {
-		s.failed = false
+	if s.failed.Load() {
+		s.failed.Store(false)
 		s.cfg.Log.InfoContext(ctx, "the syslog receiver can be reached again", "receiver", s.cfg.Address)
 	}
 	return c.(*tls.Conn), nil
