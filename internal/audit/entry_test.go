@@ -119,3 +119,31 @@ func BenchmarkEntry(b *testing.B) {
 		room = e.Append(room[:0])
 	}
 }
+
+// Whatever is put into an entry, its line can be read again: the log opens with it.
+func TestLinesStayReadable(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.log")
+	l := openLog(t, path)
+	long := strings.Repeat("&", 1<<20) // six bytes each in JSON
+	for i := range 3 {
+		e := entry(i)
+		switch i {
+		case 0:
+			e.Resource = &Resource{ID: long, Name: long, Group: long, Tenant: long, SKUFamily: long, SKUName: long, Type: long}
+		case 1:
+			e.Operation, e.Version, e.Result, e.Reason, e.Principal, e.AppID, e.UPN, e.CallerIP = long, long, "Denied", long, long, long, long, long
+			e.ClientInfo, e.RequestID, e.RequestURI, e.Target, e.Details = long, long, long, long, map[string]string{long: long}
+		}
+		noErr(t, l.Append([]Entry{e}, true))
+	}
+	noErr(t, l.Close())
+	noErr(t, openLog(t, path).Close())
+	b, err := os.ReadFile(path)
+	noErr(t, err)
+	for i, line := range bytes.Split(b, []byte("\n")) {
+		if len(line) > maxLine/2 {
+			t.Errorf("line %d has %d bytes", i+1, len(line))
+		}
+	}
+}

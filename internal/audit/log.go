@@ -188,10 +188,15 @@ func fit(e *Entry, b []byte) []byte {
 	if b = e.Append(b); len(b) < maxLine/2 {
 		return b
 	}
-	cut := *e
+	cut, r := *e, Resource{}
 	cut.Details = map[string]string{"shortened": "true"}
-	for _, s := range []*string{&cut.Operation, &cut.Version, &cut.Reason, &cut.Principal, &cut.AppID, &cut.UPN, &cut.CallerIP, &cut.ClientInfo, &cut.RequestID, &cut.RequestURI, &cut.Target} {
-		*s = (*s)[:min(len(*s), 4096)]
+	if e.Resource != nil {
+		r = *e.Resource
+		cut.Resource = &r
+	}
+	for _, s := range []*string{&cut.Operation, &cut.Version, &cut.Reason, &cut.Principal, &cut.AppID, &cut.UPN, &cut.CallerIP, &cut.ClientInfo, &cut.RequestID, &cut.RequestURI, &cut.Target,
+		&r.ID, &r.Name, &r.Group, &r.Tenant, &r.SKUFamily, &r.SKUName, &r.Type} {
+		*s = (*s)[:min(len(*s), 2048)]
 	}
 	return cut.Append(b[:0])
 }

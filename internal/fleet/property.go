@@ -6,6 +6,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxGroupName is Azure's limit. The group's name is in each audit entry of its HSMs.
+const maxGroupName = 90
+
 // check tells whether there can be such a resource.
 func (r Resource) check() error {
 	if err := CheckName(r.Name); err != nil {
@@ -14,6 +17,8 @@ func (r Resource) check() error {
 	switch {
 	case r.Subscription == "" || r.ResourceGroup == "" || r.Location == "" || r.Tenant == "":
 		return fmt.Errorf("%w: subscription, resource group, location and tenantId are required", ErrBadResource)
+	case len(r.ResourceGroup) > maxGroupName:
+		return fmt.Errorf("%w: the name of a resource group has at most %d characters", ErrBadResource, maxGroupName)
 	case r.RetentionDays < 7 || r.RetentionDays > 90:
 		return fmt.Errorf("%w: softDeleteRetentionInDays is 7 to 90, got %d", ErrBadResource, r.RetentionDays)
 	case len(r.Admins) == 0:

@@ -81,8 +81,9 @@ func (q *request) entry(status int, err error) audit.Entry {
 	e := q.AuditEntry(name, q.who.Principal, status, err)
 	e.Target, e.Version = q.scope, cut(q.askedVersion(), 32)
 	if e.Target == "" {
-		e.Target = cut(resourceScope(q.Path), 1024)
+		e.Target = resourceScope(q.Path)
 	}
+	e.Target = cut(e.Target, 1024) // anybody with a token can ask for a place with an endless name
 	e.Resource = q.resource(e.Target)
 	maps.Copy(e.Details, q.details)
 	return e

@@ -167,3 +167,30 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// TestLongPathsOnRecord: a request for a place with an endless name, which anybody with a token can send, leaves an entry
+// of bounded size, so that the log can be opened again.
+func TestLongPathsOnRecord(t *testing.T) {
+	t.Parallel()
+	s := hsmtest.New(t)
+	stranger := owner(s).as(hsmtest.Stranger)
+	long := "~/resourceGroups/" + strings.Repeat("&", 60<<10) // six bytes each in JSON
+	for _, path := range []string{long, long + "/providers/Microsoft.KeyVault/managedHSMs/x", long + "/providers/Microsoft.Authorization/roleAssignments"} {
+		stranger.do("GET "+path, nil).Want(403)
+	}
+	if err := s.Trail.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := audit.Open(s.TrailFile())
+	if err != nil {
+		t.Fatalf("the server does not start again: %v", err)
+	}
+	if err := log.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, e := range trail(t, s) {
+		if n := len(e.Append(nil)); n > 64<<10 {
+			t.Errorf("the entry of %s has %d bytes", e.Operation, n)
+		}
+	}
+}
