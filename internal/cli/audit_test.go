@@ -13,16 +13,19 @@ import (
 	"redoubt/internal/audit"
 )
 
-// TestAuditTailFollows: events are printed as they come, and an interruption is no failure.
+// TestAuditTailFollows: events are printed as they come, across rotations, and an interruption is no failure.
 func TestAuditTailFollows(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "audit.log")
-	l, err := audit.Open(path)
+	l, err := audit.OpenWith(path, audit.Options{RotateSize: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(id string) {
 		if err := l.Append([]audit.Entry{{ID: id, Time: time.Unix(0, 0).UTC(), Operation: "KeyGet", Result: "Success"}}, false); err != nil {
+			t.Error(err)
+		}
+		if err := rotate(l, testRoot().LocalSigner("11111111-1111-4111-8111-111111111111")); err != nil {
 			t.Error(err)
 		}
 	}
