@@ -12,7 +12,7 @@ type authCode struct {
 	client, redirect, scope string
 	challenge               string // PKCE S256, empty when the client sent none
 	nonce                   string
-	user                    string // object id
+	user, stamp             string // object id and stamp of the person
 }
 
 // authorizeParams are carried through the sign-in page as hidden fields.
@@ -61,7 +61,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r request) {
 	}
 	code := rand.Text() + rand.Text()
 	ok := s.codes.add(code, authCode{client: strings.ToLower(form.Get("client_id")), redirect: form.Get("redirect_uri"), scope: scope,
-		challenge: form.Get("code_challenge"), nonce: form.Get("nonce"), user: u.ObjectID})
+		challenge: form.Get("code_challenge"), nonce: form.Get("nonce"), user: u.ObjectID, stamp: u.Stamp})
 	if !ok {
 		s.failPage(w, refuse(http.StatusServiceUnavailable, "temporarily_unavailable", 90033, "Too many sign-ins are under way; wait a few minutes."), p)
 		return

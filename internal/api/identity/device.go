@@ -16,6 +16,7 @@ type device struct {
 	client   string
 	scope    string
 	user     string // object id, once approved
+	stamp    string // the person's, when they approved
 }
 
 func (s *Server) serveDeviceCode(w http.ResponseWriter, r request) {
@@ -76,7 +77,7 @@ func (s *Server) deviceGrant(t *tokenRequest) (tokenResponse, error) {
 	if err := s.readScopes(t, d.scope); err != nil {
 		return tokenResponse{}, err
 	}
-	u, err := s.user(t.Context(), d.user)
+	u, err := s.user(t.Context(), d.user, d.stamp)
 	if err != nil {
 		return tokenResponse{}, err
 	}
@@ -148,7 +149,7 @@ func (s *Server) approve(r request, a approval) error {
 		return err
 	}
 	s.userCodes.take(userCode)
-	if !s.devices.with(code, func(d *device) bool { d.user = u.ObjectID; return false }) {
+	if !s.devices.with(code, func(d *device) bool { d.user, d.stamp = u.ObjectID, u.Stamp; return false }) {
 		return refuse(http.StatusBadRequest, "invalid_grant", 70020, "The code is unknown or has expired.")
 	}
 	return nil

@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"html"
 	"io"
 	"net/http"
@@ -282,5 +283,39 @@ func TestADFS(t *testing.T) {
 	other := s.do(post("https://localhost:8443/adfs/other.example/oauth2/v2.0/token"))
 	if other.StatusCode != http.StatusNotFound {
 		t.Error(other.Status)
+	}
+}
+
+// TestChangedPasswordEndsSignInsUnderWay: who has approved a device or a browser with the old password gets nothing for
+// it once there is another, and neither does who was disabled meanwhile.
+func TestChangedPasswordEndsSignInsUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *site) error{
+		"password": func(s *site) error { return s.cloud.SetPassword(t.Context(), s.acct.User.UPN, "another password") },
+		"disabled": func(s *site) error {
+			return errors.Join(s.cloud.SetDisabled(t.Context(), s.acct.User.ObjectID, true), s.cloud.SetDisabled(t.Context(), s.acct.User.ObjectID, false))
+		},
+	} {
+		s := newSite(t)
+		_, d := s.json(t, post(login+"/common/oauth2/v2.0/devicecode", "client_id", azClient, "scope", hsmAud+"/.default offline_access"))
+		if resp := s.do(post(login+"/device", "user_code", d.str("user_code"), "username", s.acct.User.UPN, "password", s.cred.Password)); resp.StatusCode != 200 {
+			t.Fatalf("%s: approve: %d", name, resp.StatusCode)
+		}
+		to, err := s.do(post(login+"/common/oauth2/v2.0/authorize", "client_id", azClient, "response_type", "code", "redirect_uri", "http://localhost:40149/",
+			"scope", hsmAud+"/.default offline_access", "username", s.acct.User.UPN, "password", s.cred.Password)).Location()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := change(s); err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range [][]string{
+			{"grant_type", grantDevice, "client_id", azClient, "device_code", d.str("device_code")},
+			{"grant_type", "authorization_code", "client_id", azClient, "code", to.Query().Get("code"), "redirect_uri", "http://localhost:40149/"},
+		} {
+			if code, a := s.token(t, form...); code != 400 || a.str("error") != "invalid_grant" || a.str("access_token") != "" {
+				t.Errorf("%s: %s: %d %v", name, form[1], code, a)
+			}
+		}
 	}
 }

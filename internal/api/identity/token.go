@@ -275,18 +275,16 @@ func (s *Server) refresh(t *tokenRequest) (tokenResponse, error) {
 	if err != nil || c.Client != t.client {
 		return tokenResponse{}, refuse(http.StatusBadRequest, "invalid_grant", 700082, "The refresh token is not valid or has expired; sign in again.")
 	}
-	u, err := s.user(t.Context(), c.Subject)
+	u, err := s.user(t.Context(), c.Subject, c.Stamp)
 	if err != nil {
 		return tokenResponse{}, err
-	}
-	if u.Stamp != c.Stamp {
-		return tokenResponse{}, errUserChanged()
 	}
 	return s.userTokens(t, u, "")
 }
 
-// user finds a person who signed in earlier and may have been removed or disabled since.
-func (s *Server) user(ctx context.Context, objectID string) (cloud.User, error) {
+// user finds a person who signed in earlier, when stamp was theirs, and may have been removed or disabled or given another
+// password since.
+func (s *Server) user(ctx context.Context, objectID, stamp string) (cloud.User, error) {
 	u, err := s.dir.User(ctx, objectID)
 	if errors.Is(err, cloud.ErrNotFound) {
 		return u, errUserChanged()
@@ -296,6 +294,9 @@ func (s *Server) user(ctx context.Context, objectID string) (cloud.User, error) 
 	}
 	if u.Disabled {
 		return u, errUserDisabled()
+	}
+	if u.Stamp != stamp {
+		return u, errUserChanged()
 	}
 	return u, nil
 }
@@ -314,7 +315,7 @@ func (s *Server) authorizationCode(t *tokenRequest) (tokenResponse, error) {
 	if err := s.readScopes(t, code.scope); err != nil {
 		return tokenResponse{}, err
 	}
-	u, err := s.user(t.Context(), code.user)
+	u, err := s.user(t.Context(), code.user, code.stamp)
 	if err != nil {
 		return tokenResponse{}, err
 	}
