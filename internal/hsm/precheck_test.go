@@ -215,3 +215,38 @@ func TestPreCheckInterrupted(t *testing.T) {
 		t.Errorf("%d entries of the end of the check", ended)
 	}
 }
+
+// TestKillChecks: a crash at any write of a check leaves the HSM as it was; the check after it, and what it stands
+// before, succeed.
+func TestKillChecks(t *testing.T) {
+	t.Parallel()
+	s := getSite(t)
+	for name, check := range map[string]func(r *testHSM) (Job, error){
+		"before a backup": func(r *testHSM) (Job, error) { return r.StartPreBackup(r.t.Context(), admin, sasTarget(otherURI)) },
+		"before a restore": func(r *testHSM) (Job, error) {
+			return r.StartPreRestore(r.t.Context(), admin, sasTarget(backupURI), s.folder)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var before map[string]string
+			killMatrix(t, func(t *testing.T, o func(*testHSM)) *testHSM {
+				r := s.recovered(t, false, o)
+				r.fill("dst-")
+				r.clock.advance(time.Second)
+				r.succeed(r.StartBackup(t.Context(), admin, sasTarget(backupURI)))
+				before = r.inventory()
+				return r
+			}, func(r *testHSM) (string, error) {
+				j, err := check(r)
+				return j.ID, err
+			}, func(t *testing.T, r *testHSM, id string, err error) {
+				judgeJob(t, r, id, err)
+				sameInventory(t, r.inventory(), before)
+				r.clock.advance(time.Second)
+				r.succeed(check(r))
+				r.succeed(r.StartRestore(t.Context(), admin, sasTarget(backupURI), s.folder))
+			})
+		})
+	}
+}

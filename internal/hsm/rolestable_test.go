@@ -183,3 +183,26 @@ func BenchmarkRoles(b *testing.B) {
 		})
 	}
 }
+
+// TestKillRoleChange: whatever becomes of the commit of a change of roles, the table is that of what is stored; also while the
+// device goes on after a commit of unknown outcome.
+func TestKillRoleChange(t *testing.T) {
+	t.Parallel()
+	id := newGUID()
+	put := func(r *testHSM) error {
+		return second(r.PutAssignment(r.t.Context(), admin, "/keys/k", id, strangerID, rbac.CryptoUser))
+	}
+	killMatrix(t, func(t *testing.T, o func(*testHSM)) *testHSM {
+		r, _ := newActiveDR(t, o)
+		return r
+	}, func(r *testHSM) (string, error) { return "", put(r) }, func(t *testing.T, r *testHSM, _ string, err error) {
+		as, lerr := r.ListAssignments(t.Context(), admin, rbac.ScopeRoot, AssignmentFilter{Principal: strangerID})
+		noErr(t, lerr)
+		if err == nil && len(as) != 1 {
+			t.Errorf("it was answered and is gone: %v", as)
+		}
+		r.sameTable()
+		noErr(t, put(r)) // repeated or made
+		r.sameTable()
+	})
+}
