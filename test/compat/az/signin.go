@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// signsIn signs in as an application in each way that az has, and lists the keys each time.
+// signsIn signs in as an application in each way that az has, and lists the keys each time. The account that signed in
+// last is the one in use.
 func (s *session) signsIn() {
 	app, tenant := env("REDOUBT_WORKLOAD_CLIENT_ID"), env("AZURE_TENANT_ID")
 	token := strings.TrimSpace(string(must(os.ReadFile(env("REDOUBT_WORKLOAD_TOKEN_FILE")))))
@@ -26,7 +27,6 @@ func (s *session) signsIn() {
 		}
 		s.alone(append([]string{"login", "--allow-no-subscriptions"}, way.args...)...)
 		s.alone("keyvault", "key", way.list, "--hsm-name", s.hsm)
-		s.alone("logout")
 		step("az login with %s, then key %s", way.what, way.list)
 	}
 }
