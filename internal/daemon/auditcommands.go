@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"redoubt/internal/audit"
 	"redoubt/internal/fleet"
 	"redoubt/internal/store/bolt"
 )
@@ -91,5 +90,5 @@ func (p place) acceptLoss(ctx context.Context, name, reason string) (err error) 
 	if name == "" {
 		return p.acceptTrailLoss(ctx, s, by, reason)
 	}
-	return fleet.AcceptAuditLoss(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now}, name, by, reason)
+	return fleet.AcceptAuditLoss(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p), Clock: time.Now}, name, by, reason)
 }

@@ -89,7 +89,7 @@ func (p place) check(ctx context.Context, out io.Writer, log *slog.Logger) (err 
 	if err != nil {
 		return err
 	}
-	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now, Log: log,
+	f, err := fleet.Open(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p), Clock: time.Now, Log: log,
 		OpenContainer: func(context.Context, hsm.ContainerRequest) (blob.Container, error) { return nil, blob.ErrBadTarget }})
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (p place) checkTrail(ctx context.Context, st store.Store) error {
 	if files, err := audit.Segments(p.audit(trailName)); err != nil || len(files) == 0 {
 		return err // before the first start
 	}
-	file, err := openAudit(p, audit.Options{})(trailName)
+	file, err := openAudit(p)(trailName)
 	if err != nil {
 		return err
 	}

@@ -336,10 +336,10 @@ func (d *Dev) openFleet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.trail, err = d.openTrail(ctx, openAudit(devPlace(d.cfg.Dir), audit.Options{}), d.store, roots, d.log); err != nil {
+	if d.trail, err = d.openTrail(ctx, openAudit(devPlace(d.cfg.Dir)), d.store, roots, d.log); err != nil {
 		return err
 	}
-	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir), audit.Options{}),
+	d.fleet, err = d.running.openFleet(ctx, fleet.Config{Store: d.store, Roots: roots, OpenAudit: openAudit(devPlace(d.cfg.Dir)),
 		OpenContainer: d.openContainer, Clock: time.Now, RestorePointMaxAge: d.cfg.RestorePointMaxAge, MaxKeys: d.cfg.MaxKeys, MaxVersions: d.cfg.MaxVersions,
 		Attestation: trusted, SyncAudit: d.cfg.SyncAudit, Trail: d.trail, Log: d.log}, d.cfg.ReadyKeys)
 	return err

@@ -213,7 +213,7 @@ func orderStopped(ctx context.Context, dir string, o registrar.Order) (_ json.Ra
 	if err != nil {
 		return nil, err
 	}
-	trail, err := records.openTrail(ctx, openAudit(p, audit.Options{}), s, roots, slog.New(slog.DiscardHandler))
+	trail, err := records.openTrail(ctx, openAudit(p), s, roots, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

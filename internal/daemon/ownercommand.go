@@ -76,7 +76,7 @@ func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer)
 		return fmt.Errorf("%s is Owner of subscription %s already; nothing was changed", id, cfg.Subscription)
 	}
 	details := ownerDetails(id, reason)
-	notes, err := fleet.OutsideEntries(ctx, fleet.Config{Store: st, OpenAudit: openAudit(p, audit.Options{}), Clock: time.Now}, entryOwnerAdd, details)
+	notes, err := fleet.OutsideEntries(ctx, fleet.Config{Store: st, OpenAudit: openAudit(p), Clock: time.Now}, entryOwnerAdd, details)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func recordOwner(ctx context.Context, st store.Store, cfg Config, details map[st
 	var records running
 	quiet := slog.New(slog.DiscardHandler)
 	defer func() { err = errors.Join(err, records.close(0, quiet)) }()
-	trail, err := records.openTrail(ctx, openAudit(p, audit.Options{}), st, roots, quiet)
+	trail, err := records.openTrail(ctx, openAudit(p), st, roots, quiet)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func devRoots(p place) (*unlock.Roots, error) {
 	return p.roots()
 }
 
-// openAudit opens the audit log of one HSM, or of the control plane.
-func openAudit(p place, o audit.Options) func(id string) (*audit.Log, error) {
-	return func(id string) (*audit.Log, error) { return audit.OpenWith(p.audit(id), o) }
+// openAudit opens the audit log of one HSM, or of the control plane, which is not rotated.
+func openAudit(p place) func(id string) (*audit.Log, error) {
+	return func(id string) (*audit.Log, error) { return audit.Open(p.audit(id)) }
 }

@@ -70,7 +70,7 @@ var errTrailLost = errors.New("the control plane's audit log has lost entries")
 
 // acceptTrailLoss lets a server start in spite of errTrailLost; the loss becomes an entry.
 func (p place) acceptTrailLoss(ctx context.Context, st store.Store, by, reason string) (err error) {
-	file, err := openAudit(p, audit.Options{})(trailName)
+	file, err := openAudit(p)(trailName)
 	if err != nil {
 		return err
 	}

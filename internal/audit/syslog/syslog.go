@@ -158,21 +158,12 @@ func (s *Sender) session(ctx context.Context) error {
 		gone <- err
 	}()
 	if err := s.send(ctx, conn, src, first, gone); err != nil {
-		return errors.Join(err, conn.Close(), drained(gone))
+		return errors.Join(err, conn.Close())
 	}
 	if err := s.finish(ctx, conn, gone); err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	return s.confirm(src)
-}
-
-// drained waits for the reader of a closed connection.
-func drained(gone chan error) error {
-	select {
-	case <-gone:
-	case <-time.After(patience): // cannot be: a closed connection ends reads
-	}
-	return nil
 }
 
 func (s *Sender) dial(ctx context.Context) (*tls.Conn, error) {
@@ -211,8 +202,7 @@ func (s *Sender) send(ctx context.Context, conn net.Conn, src *sources, ln *line
 			case <-ctx.Done():
 				return ctx.Err()
 			case err := <-gone:
-				gone <- err
-				return errGone
+				return errors.Join(errGone, err)
 			case <-s.cfg.After(pollEvery):
 				idle += pollEvery
 			}
@@ -230,8 +220,8 @@ func (s *Sender) finish(ctx context.Context, conn *tls.Conn, gone chan error) er
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-gone:
-		return errGone
+	case err := <-gone:
+		return errors.Join(errGone, err)
 	case <-s.cfg.After(settle):
 	}
 	if err := conn.CloseWrite(); err != nil {
