@@ -182,7 +182,7 @@ func TestCompileBuiltInsWin(t *testing.T) {
 func TestDeniedSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for a := Action(1); a < actionEnd; a++ { // whatever is named helps, and no role that helps is smaller
-		d, ok := BuiltIn(DefinitionID(idOf(narrowest(a))))
+		d, ok := BuiltIn(idOf(narrowest(a)))
 		if g, err := d.Grants(); !ok || err != nil || !g.Has(a) {
 			t.Errorf("%s: %q does not grant it", a, narrowest(a))
 		}
