@@ -185,8 +185,8 @@ func (l *Log) Remove(r Removal) error {
 	return nil
 }
 
-// Holds tells whether the chain has had this head. Only files that are still there are looked at; what retention has
-// removed counts as held.
+// Holds tells whether the chain has this head. Only files that are still there are looked at: whoever remembers a head
+// remembers a later one before retention removes its file, so that a chain which begins behind it is another one.
 func (l *Log) Holds(h Head) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,7 +208,7 @@ func (l *Log) Holds(h Head) (bool, error) {
 			return holds(files[i].Path, h)
 		}
 	}
-	return true, nil // in a file that was removed
+	return false, nil
 }
 
 func holds(path string, h Head) (bool, error) {

@@ -165,4 +165,21 @@ func TestOpenNoticesMissingFiles(t *testing.T) {
 	if held, err := l.Holds(Head{Seq: 2, Hash: zeroHash}); err != nil || held {
 		t.Errorf("another chain's head is held: %v", err)
 	}
+	noErr(t, l.Close())
+
+	// A chain of somebody's own making that begins behind the head, as if retention had removed what was before.
+	other := filepath.Join(t.TempDir(), "a.jsonl")
+	l = rotating(t, other, 1)
+	feed(t, l, 1, 40)
+	noErr(t, l.Close())
+	for _, f := range files {
+		noErr(t, os.Remove(f))
+	}
+	for _, f := range paths(t, other) {
+		noErr(t, os.Rename(f, filepath.Join(filepath.Dir(base), filepath.Base(f))))
+	}
+	l = rotating(t, base, 0)
+	if held, err := l.Holds(head); err != nil || held || l.Head().Seq <= head.Seq {
+		t.Errorf("a chain that begins behind the head holds it: %t, %v", held, err)
+	}
 }

@@ -174,6 +174,11 @@ func (t *Trail) retain(now time.Time) error {
 	if err := t.cfg.Log.Append([]Entry{e}, true); err != nil {
 		return err
 	}
+	if t.cfg.Remember != nil {
+		if err := t.cfg.Remember(t.cfg.Log.Head()); err != nil { // the one that is remembered must not go with the files
+			return err
+		}
+	}
 	return t.cfg.Log.Remove(r)
 }
 

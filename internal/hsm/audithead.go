@@ -122,6 +122,11 @@ func (s *sequencer) retain() error {
 	if err := s.cfg.Audit.Append([]audit.Entry{s.systemEntry(audit.FilesRemoved, "", nil, r.Details())}, true); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), closing) // also while the device closes
+	defer cancel()
+	if err := s.keepHead(ctx, nil); err != nil { // the head that is remembered must not go with the files
+		return err
+	}
 	if err := s.cfg.Audit.Remove(r); err != nil {
 		return err
 	}

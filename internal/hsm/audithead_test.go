@@ -159,6 +159,27 @@ func TestDeviceRotatesItsLog(t *testing.T) {
 	}
 }
 
+// Retention never removes the file with the head that the store remembers, also when there are only reads.
+func TestRememberedHeadStays(t *testing.T) {
+	t.Parallel()
+	r := newTestHSM(t)
+	r.stop()
+	r.rotation, r.cfg.SyncAudit = audit.Options{RotateSize: 4 << 10, Keep: 1}, true
+	r.open()
+	r.create("k", ecSpec)
+	for range 60 {
+		noErr(t, second(r.GetKey(t.Context(), user, "k", "")))
+	}
+	files := r.auditFiles()
+	_, first := audit.Base(files[0])
+	kv, _, err := r.below.Get(t.Context(), "/hsm/"+r.cfg.ID+"/l/audit")
+	noErr(t, err)
+	if head, err := audit.ParseHead(string(kv.Val)); err != nil || len(files) > 2 || first < 20 || head.Seq < first {
+		t.Errorf("%s is remembered, and the files begin with line %d: %v", head, first, err)
+	}
+	r.check()
+}
+
 // A device without its root cannot sign, so it goes on in the old file; with it, it rotates.
 func TestSealedDeviceDoesNotRotate(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,8 @@ const (
 	checkpointEvery = 1000 // lines
 	largestBatch    = 1024 // entries
 	backlogLimit    = 4096 // entries that wait for a file that takes none; behind them the queue fills up
+
+	closing = 5 * time.Second // for what the store is still asked while the device closes
 )
 
 // queued is an entry on its way to the sequencer. Whoever waits for it has written, which has room for the
@@ -261,7 +263,7 @@ func (s *sequencer) checkpoint() {
 
 // finish writes what waits when the device closes, and a last checkpoint.
 func (s *sequencer) finish() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), closing)
 	defer cancel()
 	s.retry()
 	s.drainOutbox(ctx)
