@@ -195,6 +195,9 @@ func (v *Verifier) check(c claims, issuer Issuer, now time.Time) error {
 	if c.Type != "" && !strings.EqualFold(c.Type, "Bearer") { // Keycloak has one there
 		return fmt.Errorf("%w: it is of type %q, not an access token that whoever bears it may use", ErrBadToken, printable(c.Type))
 	}
+	if c.ForClient {
+		return fmt.Errorf("%w: it is an ID token, not an access token", ErrBadToken)
+	}
 	if c.Expires == 0 {
 		return fmt.Errorf("%w: it has no expiry time", ErrBadToken)
 	}

@@ -51,6 +51,7 @@ type claims struct {
 	App         bool
 	Groups      texts
 	MoreGroups  bool // the issuer has left groups out of the token
+	ForClient   bool // it is an ID token of Entra ID
 }
 
 // parseClaims reads claims by the names that an issuer gives them.
@@ -81,7 +82,19 @@ func parseClaims(payload []byte, n ClaimNames, subjectIsID bool) (c claims, err 
 		return claims{}, unreadable(err)
 	}
 	c.MoreGroups = more
-	return c, nil
+	c.ForClient, err = m.entraIDToken()
+	return c, err
+}
+
+// entraIDToken tells ID tokens of Entra ID's version 2 from its access tokens, which no "typ" does: only access tokens
+// name the client that they were given to, in "azp". The audience of both is an application's id.
+func (m members) entraIDToken() (bool, error) {
+	var version any
+	if err := m.read("ver", &version); err != nil {
+		return false, unreadable(err)
+	}
+	_, access := m["azp"]
+	return version == "2.0" && !access, nil
 }
 
 // readApp tells programs from people.

@@ -60,6 +60,7 @@ func TestTokensOfOtherKinds(t *testing.T) {
 	parts := strings.Split(good(t, nil), ".")
 	for name, token := range map[string]string{
 		"an ID token":         good(t, map[string]any{"typ": "ID"}),
+		"one of Entra ID":     good(t, map[string]any{"ver": "2.0", "appid": nil, "idtyp": nil, "nonce": "12345"}),
 		"a DPoP token":        good(t, map[string]any{"typ": "DPoP"}),
 		"a logout token":      signAs(t, "logout+jwt", b),
 		"a nested token":      signAs(t, "JWT", []byte(good(t, nil))),
@@ -71,6 +72,11 @@ func TestTokensOfOtherKinds(t *testing.T) {
 	} {
 		if id, err := v.Verify(t.Context(), token); !errors.Is(err, ErrBadToken) {
 			t.Errorf("%s: %+v, %v", name, id, err)
+		}
+	}
+	for _, more := range []map[string]any{{"ver": "2.0", "appid": nil, "azp": "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}, {"ver": "1.0"}, {"ver": 2}} {
+		if _, err := v.Verify(t.Context(), good(t, more)); err != nil {
+			t.Errorf("%v: %v", more, err)
 		}
 	}
 	for _, typ := range []string{"JWT", "at+jwt", "application/at+jwt", "AT+JWT"} {
