@@ -272,3 +272,16 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("%v: %+v", err, rep)
 	}
 }
+
+// The time is found without decoding an entry, whatever else is in it.
+func TestTimeIn(t *testing.T) {
+	t.Parallel()
+	e := entry(5)
+	e.Resource.Tenant, e.UPN = `"time":"2001-01-01T00:00:00Z"`, `x","time":"2002-01-01T00:00:00Z`
+	if got := timeIn(e.Append(nil)); !got.Equal(e.Time) {
+		t.Errorf("%s; want %s", got, e.Time)
+	}
+	if got := timeIn([]byte(`{"id":"x"}`)); !got.IsZero() {
+		t.Errorf("%s", got)
+	}
+}

@@ -89,7 +89,7 @@ func (s *sequencer) remember(ctx context.Context) {
 
 // second is done every second.
 func (s *sequencer) second() {
-	s.stuck = false
+	s.stuck = max(0, s.stuck-1)
 	s.maybeRotate()
 	if s.cfg.SyncAudit { // all of the file is durable
 		s.remember(s.life)
@@ -100,11 +100,11 @@ func (s *sequencer) second() {
 // which signs: a sealed device goes on in the old file.
 func (s *sequencer) maybeRotate() {
 	l := s.root.Load()
-	if l == nil || s.stuck || s.mute.Load() || !s.cfg.Audit.Due() {
+	if l == nil || s.stuck > 0 || s.mute.Load() || !s.cfg.Audit.Due() {
 		return
 	}
 	if err := s.cfg.Audit.Rotate(l.root.LocalSigner(s.cfg.ID)); err != nil {
-		s.stuck = true
+		s.stuck = 60 // each try writes a checkpoint
 		s.log.ErrorContext(s.life, "the audit log could not be rotated; it goes on in the old file", "error", err)
 		return
 	}

@@ -112,7 +112,7 @@ type sequencer struct {
 	*HSM
 	backlog []audit.Entry
 	kept    audit.Head // that the store remembers
-	stuck   bool       // the last rotation failed; the next try is a second later
+	stuck   int        // seconds until a rotation that failed is tried again
 }
 
 // sequence runs the sequencer until Close.
