@@ -132,7 +132,8 @@ func (k *keycloak) do(q *http.Request, into any) (int, error) {
 
 type object = map[string]any
 
-// furnish makes the realm that docs/issuers.md describes, and another one, whose tokens nobody asked for.
+// furnish makes the realm that docs/issuers.md describes. The server's own realm gets the same clients: nobody asked for
+// its tokens.
 func (k *keycloak) furnish(ctx context.Context) error {
 	person := func(id, name string, groups ...string) object {
 		return object{"id": id, "username": name, "enabled": true, "email": name + "@example.com", "emailVerified": true, "firstName": name, "lastName": "Example",
@@ -152,13 +153,11 @@ func (k *keycloak) furnish(ctx context.Context) error {
 			failed = k.admin(ctx, http.MethodPost, path, body, nil)
 		}
 	}
-	for realm, people := range map[string][]object{
-		"hsm":   {person(olivia, "olivia"), person(mia, "mia", "/hsm/signers"), person(nora, "nora")},
-		"other": {person("0b"+mia[2:], "mia", "/hsm/signers")}, // an id is one of the whole server
-	} {
-		scopes := map[string]string{"device": deviceAudience, "control": controlAudience}
-		// Azure's SDKs ask for a new token from five minutes before the end of the old one on.
-		post("", object{"realm": realm, "enabled": true, "accessTokenLifespan": 600, "groups": []object{{"name": "hsm", "subGroups": []object{{"name": "signers"}}}}, "users": people})
+	// Azure's SDKs ask for a new token from five minutes before the end of the old one on.
+	post("", object{"realm": "hsm", "enabled": true, "accessTokenLifespan": 600, "groups": []object{{"name": "hsm", "subGroups": []object{{"name": "signers"}}}},
+		"users": []object{person(olivia, "olivia"), person(mia, "mia", "/hsm/signers"), person(nora, "nora")}})
+	scopes := map[string]string{"device": deviceAudience, "control": controlAudience}
+	for _, realm := range []string{"hsm", "master"} {
 		var names []string
 		for name, url := range scopes {
 			names = append(names, name)

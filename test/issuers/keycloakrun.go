@@ -224,7 +224,7 @@ func (s *scene) others(ctx context.Context) error {
 		form   url.Values
 		status int
 		words  string
-	}{{"hsm", s.person("nora"), http.StatusForbidden, "keys/sign/action"}, {"other", s.person("mia"), http.StatusUnauthorized, "its issuer is not trusted here"}} {
+	}{{"hsm", s.person("nora"), http.StatusForbidden, "keys/sign/action"}, {"master", s.person("admin"), http.StatusUnauthorized, "its issuer is not trusted here"}} {
 		p, err := s.goes(ctx, c.realm, c.form)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func (p *proxy) stop() error {
 		return nil
 	}
 	err := p.server.Close()
-	<-p.done
+	_ = <-p.done // http.ErrServerClosed
 	return err
 }
 
