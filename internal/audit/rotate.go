@@ -186,7 +186,7 @@ func (l *Log) Remove(r Removal) error {
 }
 
 // Holds tells whether the chain has this head. Only files that are still there are looked at: whoever remembers a head
-// remembers a later one before retention removes its file, so that a chain which begins behind it is another one.
+// remembers one in the new file after each rotation, so that a chain which begins behind it is another one.
 func (l *Log) Holds(h Head) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

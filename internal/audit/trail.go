@@ -156,6 +156,9 @@ func (t *Trail) rotate() {
 	if err == nil {
 		err = t.cfg.Log.Rotate(s)
 	}
+	if err == nil && t.cfg.Remember != nil {
+		err = t.cfg.Remember(t.cfg.Log.Head()) // one in the new file: full ones may go, by retention or by an operator's hand
+	}
 	if err == nil {
 		err = t.retain(now)
 	}
@@ -173,11 +176,6 @@ func (t *Trail) retain(now time.Time) error {
 	e := Entry{ID: "removed-" + r.Through.String(), Time: now.UTC(), Operation: FilesRemoved, Result: "Success", Details: r.Details()}
 	if err := t.cfg.Log.Append([]Entry{e}, true); err != nil {
 		return err
-	}
-	if t.cfg.Remember != nil {
-		if err := t.cfg.Remember(t.cfg.Log.Head()); err != nil { // the one that is remembered must not go with the files
-			return err
-		}
 	}
 	return t.cfg.Log.Remove(r)
 }

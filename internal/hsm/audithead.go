@@ -108,7 +108,13 @@ func (s *sequencer) maybeRotate() {
 		s.log.ErrorContext(s.life, "the audit log could not be rotated; it goes on in the old file", "error", err)
 		return
 	}
-	if err := s.retain(); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), closing) // also while the device closes
+	defer cancel()
+	err := s.keepHead(ctx, nil) // one in the new file: full ones may go, by retention or by an operator's hand
+	if err == nil {
+		err = s.retain()
+	}
+	if err != nil {
 		s.log.ErrorContext(s.life, "old audit files could not be removed; the next rotation tries again", "error", err)
 	}
 }
@@ -120,11 +126,6 @@ func (s *sequencer) retain() error {
 		return err
 	}
 	if err := s.cfg.Audit.Append([]audit.Entry{s.systemEntry(audit.FilesRemoved, "", nil, r.Details())}, true); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), closing) // also while the device closes
-	defer cancel()
-	if err := s.keepHead(ctx, nil); err != nil { // the head that is remembered must not go with the files
 		return err
 	}
 	if err := s.cfg.Audit.Remove(r); err != nil {
