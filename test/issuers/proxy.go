@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"context"
 	"io"
 	"net"
@@ -72,7 +73,9 @@ func (p *proxy) stop() error {
 		return nil
 	}
 	err := p.server.Close()
-	_ = <-p.done // http.ErrServerClosed
+	if served := <-p.done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }
 
