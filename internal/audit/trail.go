@@ -38,6 +38,17 @@ func (l *Limit) Allow(now time.Time) (suppressed int, ok bool) {
 	return suppressed, true
 }
 
+// usualEntry is how long an entry may be that counts as one, bytes.
+const usualEntry = 2 << 10
+
+// Charge takes what e, which was allowed, costs beyond an entry of usual length: who makes theirs long may make fewer.
+func (l *Limit) Charge(e *Entry) {
+	more := len(e.Append(nil)) / usualEntry
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tokens -= float64(more)
+}
+
 // Suppress is the entry's reason with the number of those before it that were not recorded.
 func Suppress(reason string, suppressed int) string {
 	if suppressed == 0 {
@@ -100,6 +111,7 @@ func (t *Trail) Note(e Entry) {
 		return
 	}
 	e.Reason = Suppress(e.Reason, suppressed)
+	limit.Charge(&e)
 	if err := t.write(e, false); err != nil {
 		t.cfg.Errors.Error("a refusal could not be recorded in the control plane's audit log", "error", err)
 	}

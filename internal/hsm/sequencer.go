@@ -44,6 +44,7 @@ func (h *HSM) enqueueLimited(e audit.Entry, limit *audit.Limit) error {
 		return nil
 	}
 	e.Reason = audit.Suppress(e.Reason, suppressed)
+	limit.Charge(&e)
 	return h.enqueueAll(e)
 }
 
