@@ -165,6 +165,10 @@ func (c *Cloud) update(ctx context.Context, step func() ([]store.Cond, []store.O
 
 func fold(s string) string { return strings.ToLower(s) }
 
+// SameName tells whether two names of subscriptions or resource groups are one, as scopes of roles see it. It is not
+// strings.EqualFold, for which "ſ" (U+017F) is an "s": whoever has a role on the group "ſecrets" would have it on "secrets".
+func SameName(a, b string) bool { return fold(a) == fold(b) }
+
 // keySafe tells whether s can be one segment of a key.
 func keySafe(s string) bool {
 	if s == "" || len(s) > 256 {

@@ -141,7 +141,7 @@ func (c *Cloud) PutStorageAccount(ctx context.Context, a StorageAccount) (out St
 		if created {
 			out.Keys = [2]StorageKey{{"key1", newStorageKey()}, {"key2", newStorageKey()}}
 		} else {
-			if !strings.EqualFold(old.Subscription, a.Subscription) || !strings.EqualFold(old.ResourceGroup, a.ResourceGroup) {
+			if !SameName(old.Subscription, a.Subscription) || !SameName(old.ResourceGroup, a.ResourceGroup) {
 				return nil, nil, fmt.Errorf("storage account %q: %w in another resource group", a.Name, ErrExists)
 			}
 			out.Subscription, out.ResourceGroup, out.Name, out.Keys = old.Subscription, old.ResourceGroup, old.Name, old.Keys
@@ -172,8 +172,8 @@ func (c *Cloud) StorageAccounts(ctx context.Context, subscription, group string)
 	}
 	kept := all[:0]
 	for _, a := range all {
-		if (subscription == "" || strings.EqualFold(a.Subscription, subscription)) &&
-			(group == "" || strings.EqualFold(a.ResourceGroup, group)) {
+		if (subscription == "" || SameName(a.Subscription, subscription)) &&
+			(group == "" || SameName(a.ResourceGroup, group)) {
 			kept = append(kept, a)
 		}
 	}

@@ -36,7 +36,7 @@ func (r *running) openTrail(ctx context.Context, open func(id string) (*audit.Lo
 	}
 	life := context.WithoutCancel(ctx)
 	t := audit.NewTrail(audit.TrailConfig{Log: file, Clock: time.Now, Errors: log,
-		Signer: sync.OnceValues(func() (audit.Signer, error) { return trailSigner(life, roots) }),
+		Signer: onceMade(func() (audit.Signer, error) { return trailSigner(life, roots) }),
 		Remember: func(h audit.Head) error {
 			_, err := st.Txn(life, nil, []store.Op{store.Put(trailHead, []byte(h.String()))})
 			return err
@@ -93,6 +93,25 @@ func (p place) acceptTrailLoss(ctx context.Context, st store.Store, by, reason s
 	}
 	_, err = st.Txn(ctx, nil, []store.Op{store.Put(trailHead, []byte(file.Head().String()))})
 	return err
+}
+
+// onceMade remembers the signer that was made; a failure, such as an unlock driver that is away, is not remembered.
+func onceMade(make func() (audit.Signer, error)) func() (audit.Signer, error) {
+	var mu sync.Mutex
+	var made audit.Signer
+	return func() (audit.Signer, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made != nil {
+			return made, nil
+		}
+		s, err := make()
+		if err != nil {
+			return nil, err
+		}
+		made = s
+		return made, nil
+	}
 }
 
 // trailSigner makes the signing key the first time.

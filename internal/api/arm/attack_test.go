@@ -83,3 +83,34 @@ func TestScopeByEscapedSlashes(t *testing.T) {
 		t.Errorf("the victim's account is %+v, %v", a, err)
 	}
 }
+
+// TestGroupThatFoldsToAnother: rights on a group whose name has "ſ" (U+017F) do not reach the group with "s" in its place,
+// although Unicode's simple folding makes them one.
+func TestGroupThatFoldsToAnother(t *testing.T) {
+	t.Parallel()
+	w := hsmtest.New(t).Serve()
+	token, sub := contributorOf(t, w, "contoſoreſourcegroup")
+	w.Active("victim")
+	if _, _, err := w.Cloud.PutStorageAccount(t.Context(), cloud.StorageAccount{Subscription: sub, ResourceGroup: "ContosoResourceGroup", Name: "victimstore"}); err != nil {
+		t.Fatal(err)
+	}
+	const fake = "conto%C5%BFore%C5%BFourcegroup"
+	base := "/subscriptions/" + sub + "/resourceGroups/" + fake
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/providers/Microsoft.KeyVault/managedHSMs/victim", http.StatusNotFound},
+		{"DELETE", "/providers/Microsoft.KeyVault/managedHSMs/victim", http.StatusNoContent}, // there is none there
+		{"POST", "/providers/Microsoft.Storage/storageAccounts/victimstore/listKeys", http.StatusNotFound},
+	} {
+		w.Do(hsmtest.Ask{Method: c.method, Host: host, Token: token, Path: base + c.path + "?api-version=2023-07-01"}).Want(c.want)
+	}
+	if _, err := w.Get("victim"); err != nil {
+		t.Errorf("the HSM of the other group: %v", err)
+	}
+	list := w.Do(hsmtest.Ask{Method: "GET", Host: host, Token: token, Path: base + "/providers/Microsoft.KeyVault/managedHSMs?api-version=2023-07-01"}).Want(http.StatusOK)
+	if strings.Contains(string(list.Body), "victim") {
+		t.Errorf("listed: %s", list.Body)
+	}
+}

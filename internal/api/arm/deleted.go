@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/cloud"
 	"redoubt/internal/fleet"
 )
 
@@ -45,7 +46,7 @@ func wireDeleted(r fleet.Resource) deletedHSM {
 
 func (q *request) deleted() (fleet.Resource, error) {
 	r, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
-	if err != nil || !strings.EqualFold(r.Subscription, q.Param("sub")) || !strings.EqualFold(r.Location, q.Param("loc")) {
+	if err != nil || !cloud.SameName(r.Subscription, q.Param("sub")) || !strings.EqualFold(r.Location, q.Param("loc")) {
 		return fleet.Resource{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound",
 			Message: fmt.Sprintf("No deleted managed HSM '%s' in location '%s'.", q.Param("name"), q.Param("loc"))}
 	}
@@ -57,7 +58,7 @@ func listDeletedHSMs(q *request) (azhttp.Reply, error) {
 	if err != nil {
 		return azhttp.Reply{}, err
 	}
-	page, more := q.h.cfg.Fleet.Page(true, after, top, func(r *fleet.Resource) bool { return strings.EqualFold(r.Subscription, q.Param("sub")) })
+	page, more := q.h.cfg.Fleet.Page(true, after, top, func(r *fleet.Resource) bool { return cloud.SameName(r.Subscription, q.Param("sub")) })
 	var out []deletedHSM
 	for _, r := range page {
 		out = append(out, wireDeleted(r))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"redoubt/internal/api/azhttp"
 	"redoubt/internal/cloud"
@@ -177,7 +176,7 @@ func headGroup(q *request) (azhttp.Reply, error) {
 func deleteGroup(q *request) (azhttp.Reply, error) {
 	sub, rg := q.Param("sub"), q.Param("rg")
 	for _, r := range q.h.cfg.Fleet.List(false) {
-		if strings.EqualFold(r.Subscription, sub) && strings.EqualFold(r.ResourceGroup, rg) {
+		if cloud.SameName(r.Subscription, sub) && cloud.SameName(r.ResourceGroup, rg) {
 			if _, err := q.h.cfg.Fleet.Delete(q.Context(), r.Name); err != nil {
 				return azhttp.Reply{}, err
 			}

@@ -130,7 +130,7 @@ func (q *request) written(r fleet.Resource, err error) (azhttp.Reply, error) {
 }
 
 func (q *request) owns(r fleet.Resource) bool {
-	return strings.EqualFold(r.Subscription, q.Param("sub")) && strings.EqualFold(r.ResourceGroup, q.Param("rg"))
+	return cloud.SameName(r.Subscription, q.Param("sub")) && cloud.SameName(r.ResourceGroup, q.Param("rg"))
 }
 
 func patchHSM(q *request) (azhttp.Reply, error) {
@@ -260,7 +260,7 @@ func listHSMs(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	here := func(r *fleet.Resource) bool {
-		return strings.EqualFold(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || strings.EqualFold(r.ResourceGroup, q.Param("rg"))) && q.sees(hsmID(*r))
+		return cloud.SameName(r.Subscription, q.Param("sub")) && (q.Param("rg") == "" || cloud.SameName(r.ResourceGroup, q.Param("rg"))) && q.sees(hsmID(*r))
 	}
 	page, more := q.h.cfg.Fleet.Page(false, after, top, here)
 	var out []hsmResource

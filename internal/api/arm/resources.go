@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"redoubt/internal/api/azhttp"
+	"redoubt/internal/cloud"
 	"redoubt/internal/fleet"
 )
 
@@ -45,7 +46,7 @@ func listResources(q *request) (azhttp.Reply, error) {
 		return azhttp.Reply{}, err
 	}
 	wanted := func(r *genericResource) bool {
-		return r.place() > after && (q.Param("rg") == "" || strings.EqualFold(r.group, q.Param("rg"))) && f.holds(r) && q.sees(r.ID)
+		return r.place() > after && (q.Param("rg") == "" || cloud.SameName(r.group, q.Param("rg"))) && f.holds(r) && q.sees(r.ID)
 	}
 	all, err := q.others(wanted)
 	if err != nil {
@@ -53,7 +54,7 @@ func listResources(q *request) (azhttp.Reply, error) {
 	}
 	name, _, _ := strings.Cut(after, "|")
 	hsms, more := q.h.cfg.Fleet.Page(false, before(name), top+1, func(r *fleet.Resource) bool {
-		return strings.EqualFold(r.Subscription, q.Param("sub")) && wanted(genericHSM(*r))
+		return cloud.SameName(r.Subscription, q.Param("sub")) && wanted(genericHSM(*r))
 	})
 	for _, r := range hsms {
 		all = append(all, genericHSM(r))

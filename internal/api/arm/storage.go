@@ -81,7 +81,7 @@ func (q *request) account() (cloud.StorageAccount, error) {
 	if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 		return cloud.StorageAccount{}, err
 	}
-	if err != nil || !strings.EqualFold(a.ResourceGroup, q.Param("rg")) || !strings.EqualFold(a.Subscription, q.Param("sub")) {
+	if err != nil || !cloud.SameName(a.ResourceGroup, q.Param("rg")) || !cloud.SameName(a.Subscription, q.Param("sub")) {
 		return cloud.StorageAccount{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf(
 			"The Resource '%s/%s' under resource group '%s' was not found.", accountType, q.Param("name"), q.Param("rg"))}
 	}
