@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +92,9 @@ func TestManagedIdentity(t *testing.T) {
 func azStub(t *testing.T, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "az")
+	// A child that another test starts meanwhile would inherit the descriptor, and a program open for writing cannot run (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 		t.Fatal(err)
 	}
