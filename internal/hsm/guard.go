@@ -19,6 +19,7 @@ type call struct {
 	who      Caller
 	scope    rbac.Scope
 	owner    string // object id that is admitted whatever its roles (who started a job), or empty
+	repeated bool   // asks for a reply that was given already: the state is not looked at
 	system   string // audit name of what the device does by itself, which needs no role; or empty
 	arm      bool   // asked for by the control plane, for somebody it has permitted it (armkeys.go)
 	setting  stamp  // for arm: of the setting that allows it
@@ -81,6 +82,28 @@ func (h *HSM) TurnAway(ctx context.Context, who Caller, op Operation) (err error
 	return nil
 }
 
+// beginRepeated is begin for a request that the guard has let pass a moment ago and that comes again, for the same reply. The
+// first one may have left a state that would not allow it; and restore and upload put other roles in the place of those that did.
+func (h *HSM) beginRepeated(ctx context.Context, who Caller, op Operation) (*call, error) {
+	c := &call{h: h, op: op, who: who, scope: rbac.ScopeRoot, repeated: true, started: h.cfg.Clock()}
+	if op == OpRestore || op == OpDomainUpload {
+		c.owner = who.ID
+	}
+	return h.pass(ctx, c)
+}
+
+// Repeated records that who asked for the very same again and is to get the same reply: nothing is done a second time. op is
+// a long-running operation, all of which ask at the root scope. The reply must not be given if it fails.
+func (h *HSM) Repeated(ctx context.Context, who Caller, op Operation) (err error) {
+	c, err := h.beginRepeated(ctx, who, op)
+	if err != nil {
+		return err
+	}
+	defer c.end(&err)
+	c.details = map[string]string{"repeated": "true"}
+	return nil
+}
+
 // beginSystem begins what the device does by itself. No role is asked for, but the state must allow op. What is
 // not admitted is not audited: nobody has asked.
 func (h *HSM) beginSystem(ctx context.Context, op Operation, name string, scope rbac.Scope) (*call, error) {
@@ -134,7 +157,7 @@ func (c *call) permit(ctx context.Context) error {
 		return err
 	}
 	row, owner := c.op.row(), c.owner != "" && c.owner == c.who.ID
-	switch allowed := row.allowedIn(c.v.dev.State); {
+	switch allowed := c.repeated || row.allowedIn(c.v.dev.State); {
 	case !allowed && (owner || t.Knows(c.who.Principal)):
 		return c.h.notAllowed(c.v.dev.State, c.op)
 	case !owner && !t.Allow(c.who.Principal, row.Action, c.scope):

@@ -117,7 +117,7 @@ func guarded(fn *ast.FuncDecl) string {
 	for ; at < len(body); at++ {
 		if name := assignedCall(body[at]); name == "begin" {
 			break
-		} else if name == "beginOwned" || name == "beginARM" {
+		} else if name == "beginOwned" || name == "beginRepeated" || name == "beginARM" {
 			return after(fn, body[at+1:])
 		}
 		if fn.Name.Name != "jobStatus" { // looks up who started the job, for beginOwned

@@ -68,6 +68,9 @@ func (q *request) once(body []byte, do func() (azhttp.Reply, error)) (azhttp.Rep
 	}
 	digest := [sha256.Size]byte(h.Sum(nil))
 	if digest == s.digest && time.Since(s.at) < replayTime {
+		if err := q.hsm.Repeated(q.Context(), q.who, q.Operation); err != nil {
+			return azhttp.Reply{}, err
+		}
 		return s.reply, nil
 	}
 	reply, err := do()
