@@ -79,7 +79,7 @@ func (a *archive) take(r backup.Record) error {
 	if err := checkLogical(r.Name); err != nil {
 		return err
 	}
-	if len(r.Sealed) > stageBytes-1024 {
+	if len(r.Sealed) > largestRecord {
 		return fmt.Errorf("%w: its record %s has %d bytes", errBadArchive, r.Name, len(r.Sealed))
 	}
 	hd, err := seal.Header(r.Sealed)

@@ -220,6 +220,11 @@ func (c *call) update(ctx context.Context, build func() (change, error)) error {
 }
 
 func (c *call) commit(ctx context.Context, ch change) error {
+	for _, op := range ch.ops {
+		if len(op.Val) > largestRecord { // no backup that has it could be restored
+			return answerf(ErrLimit, "what %s would store is larger than the %d bytes that a record can have", c.op, largestRecord)
+		}
+	}
 	ifs := append(ch.ifs, store.Unchanged(c.h.deviceKey(), c.v.rev))
 	if c.arm {
 		ifs = append(ifs, c.v.cond(settingName(SettingARMKeys), c.setting))

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"redoubt/internal/rbac"
@@ -287,19 +288,19 @@ func (h *HSM) PutDefinition(ctx context.Context, who Caller, scope rbac.Scope, d
 	return d, nil
 }
 
-// maxDefinitionText bounds a role's name and description, in bytes.
-const maxDefinitionText = 1024
+// Limits of a role's texts, in bytes: its name, its description; all its actions together.
+const (
+	maxDefinitionText    = 1024
+	maxDefinitionActions = 64 << 10
+)
 
 func checkDefinition(scope rbac.Scope, d rbac.Definition) (rbac.Definition, error) {
-	if !scope.Equal(rbac.ScopeRoot) {
-		return d, answerf(rbac.ErrBadDefinition, "role definitions exist at scope / only, not at %s", scope)
-	}
 	id, err := rbac.ParseGUID(string(d.ID))
 	if err != nil {
 		return d, answerf(rbac.ErrBadDefinition, "role definition id %q is not a GUID", d.ID)
 	}
 	d.ID, d.BuiltIn = rbac.DefinitionID(id), false
-	if err := refuseBuiltIn(d.ID); err != nil {
+	if err := changeable(scope, d.ID); err != nil {
 		return d, err
 	}
 	for _, list := range []*[]string{&d.DataActions, &d.NotDataActions} {
@@ -313,13 +314,19 @@ func checkDefinition(scope rbac.Scope, d rbac.Definition) (rbac.Definition, erro
 	if len(d.Name) > maxDefinitionText || len(d.Description) > maxDefinitionText {
 		return d, answerf(rbac.ErrBadDefinition, "name and description of a role have at most %d bytes", maxDefinitionText)
 	}
-	if len(d.Actions)+len(d.NotActions)+len(d.DataActions)+len(d.NotDataActions) > 1024 {
-		return d, answerf(rbac.ErrBadDefinition, "a role lists at most 1024 actions")
+	actions := slices.Concat(d.Actions, d.NotActions, d.DataActions, d.NotDataActions)
+	if len(actions) > 1024 || len(strings.Join(actions, "")) > maxDefinitionActions {
+		return d, answerf(rbac.ErrBadDefinition, "a role lists at most 1024 actions, of %d bytes together", maxDefinitionActions)
 	}
 	return d, nil
 }
 
-func refuseBuiltIn(id rbac.DefinitionID) error {
+// changeable refuses to change built-in roles, and to change others from a narrower scope: they count everywhere, also for
+// those who have nothing to do with whoever manages the roles of one key.
+func changeable(scope rbac.Scope, id rbac.DefinitionID) error {
+	if !scope.Equal(rbac.ScopeRoot) {
+		return answerf(rbac.ErrBadDefinition, "role definitions exist at scope / only, not at %s", scope)
+	}
 	if b, ok := rbac.BuiltIn(id); ok {
 		return answerf(rbac.ErrBuiltIn, "%s is a built-in role and stays as it is; create a custom role under a new GUID", b.Name)
 	}
@@ -368,7 +375,7 @@ func (h *HSM) DeleteDefinition(ctx context.Context, who Caller, scope rbac.Scope
 	}
 	defer c.end(&err)
 	c.note("roleDefinition", string(id))
-	if err = refuseBuiltIn(id); err != nil {
+	if err = changeable(scope, id); err != nil {
 		return rbac.Definition{}, err
 	}
 	err = c.update(ctx, func() (change, error) {

@@ -27,6 +27,8 @@ type stager struct {
 const (
 	// stageBytes leaves room for the keys of the fence, which count as well.
 	stageBytes = store.MaxTxnBytes - 8*store.MaxKey
+	// largestRecord is the largest that is stored: a restore must be able to stage it.
+	largestRecord = stageBytes - 1024
 	// stageTxns is how many transactions are under way at once, at most; with stageBytes it bounds memory.
 	stageTxns = 8
 )
