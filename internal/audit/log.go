@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,6 +44,7 @@ type Log struct {
 	recent map[string]struct{}
 	order  []string // ring of recent ids, oldest first
 	closed bool
+	cut    *Cut         // what OpenCut took off behind head
 	loose  time.Time    // of the first entry that was written and not synced yet; zero for none
 	buf    bytes.Buffer // of one Append
 	body   []byte       // of one entry
@@ -61,9 +64,18 @@ type File interface {
 func Open(path string) (*Log, error) { return OpenWith(path, Options{}) }
 
 // OpenWith opens the chain that path names, at its last file, or creates it. A last line that a crash left incomplete is
-// cut off; any other damage to that file is ErrBroken, and so is one that does not follow from the file before it.
-// Earlier files are not read again: VerifyFiles does that.
-func OpenWith(path string, o Options) (*Log, error) { return openOn(osDisk{}, path, o) }
+// cut off; any other damage to that file is ErrBroken, and so is one that does not follow from the file before it, and a
+// chain that OpenCut has cut and that does not say so yet. Earlier files are not read again: VerifyFiles does that.
+func OpenWith(path string, o Options) (*Log, error) {
+	l, err := openOn(osDisk{}, path, o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(cutPath(path, l.head.Seq+1)); !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("%w: it was cut before line %d, and no entry says so", ErrBroken, l.head.Seq+1), err, l.Close())
+	}
+	return l, nil
+}
 
 func openOn(d disk, path string, o Options) (*Log, error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -84,7 +96,12 @@ func openOn(d disk, path string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("open audit file: %w", err)
 	}
 	if err := l.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", l.path, err), l.f.Close())
+		if errors.Is(err, ErrBroken) {
+			err = &damage{l.path, l.size, l.head.Seq + 1, err}
+		} else {
+			err = fmt.Errorf("%s: %w", l.path, err)
+		}
+		return nil, errors.Join(err, l.f.Close())
 	}
 	return l, durable.SyncDir(filepath.Dir(path))
 }

@@ -53,6 +53,9 @@ func (l *Log) follow(files []Segment) error {
 		return nil
 	}
 	from, err := segmentStart(last.Path)
+	if errors.Is(err, ErrBroken) {
+		err = &damage{last.Path, 0, last.First, err}
+	}
 	if err != nil {
 		return err
 	}

@@ -24,9 +24,10 @@ func acceptLossCommand() *cobra.Command {
 	var dir, config, name, reason string
 	var control bool
 	c := &cobra.Command{Use: "accept-loss {--data DIR | --config FILE} {--hsm NAME | --control} --reason TEXT", Short: "Let an HSM open whose audit files have lost entries",
-		Long: `Let an HSM open again that does not because its audit files are not those that it wrote: an older copy, or cut
-short; or, with --control, let the server start whose control plane's audit file is not the one that it wrote. Look for the
-right files first, and put them back: then there is nothing to accept.
+		Long: `Let an HSM open again that does not because its audit files are not those that it wrote: an older copy, cut short, or
+damaged; or, with --control, let the server start whose control plane's audit file is not the one that it wrote. Look for
+the right files first, and put them back: then there is nothing to accept. A damaged file is cut before its first bad line;
+what stood from there on is kept beside it, in a file named after that line.
 
 That entries were lost, which, who accepted it and why becomes an entry of the log. The server must be stopped.`,
 		Args: cobra.NoArgs,
@@ -90,5 +91,5 @@ func (p place) acceptLoss(ctx context.Context, name, reason string) (err error) 
 	if name == "" {
 		return p.acceptTrailLoss(ctx, s, by, reason)
 	}
-	return fleet.AcceptAuditLoss(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openAudit(p), Clock: time.Now}, name, by, reason)
+	return fleet.AcceptAuditLoss(ctx, fleet.Config{Store: s, Roots: roots, OpenAudit: openCut(p), Clock: time.Now}, name, by, reason)
 }

@@ -33,7 +33,7 @@ func newAuditFiles(p place, o audit.Options) *auditFiles {
 // open opens the log of an HSM, or of the control plane.
 func (a *auditFiles) open(id string) (*audit.Log, error) {
 	path := a.p.audit(id)
-	l, err := audit.OpenWith(path, a.o)
+	l, err := openedAudit(id)(audit.OpenWith(path, a.o))
 	if err == nil {
 		a.mu.Lock()
 		a.logs[path] = l

@@ -67,5 +67,24 @@ func devRoots(p place) (*unlock.Roots, error) {
 
 // openAudit opens the audit log of one HSM, or of the control plane, which is not rotated.
 func openAudit(p place) func(id string) (*audit.Log, error) {
-	return func(id string) (*audit.Log, error) { return audit.Open(p.audit(id)) }
+	return func(id string) (*audit.Log, error) { return openedAudit(id)(audit.Open(p.audit(id))) }
+}
+
+// openCut is openAudit for whoever accepts that entries were lost.
+func openCut(p place) func(id string) (*audit.Log, error) {
+	return func(id string) (*audit.Log, error) { return audit.OpenCut(p.audit(id), audit.Options{}) }
+}
+
+// openedAudit adds to the error of a damaged file what to do.
+func openedAudit(id string) func(*audit.Log, error) (*audit.Log, error) {
+	return func(l *audit.Log, err error) (*audit.Log, error) {
+		if errors.Is(err, audit.ErrBroken) {
+			whose := "--hsm NAME"
+			if id == trailName {
+				whose = "--control"
+			}
+			err = fmt.Errorf("%w. Put the right file back; or, when it is lost, accept that with redoubtd audit accept-loss %s", err, whose)
+		}
+		return l, err
+	}
 }

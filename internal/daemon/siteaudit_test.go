@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +85,64 @@ func TestAuditRolledBack(t *testing.T) {
 	})
 	if err != nil || !found {
 		t.Errorf("the loss is in the log: %t, %v", found, err)
+	}
+}
+
+// TestAuditDamaged: a file that is damaged in its middle keeps its HSM, or the server, closed, and what is said helps: after
+// accept-loss it is open, the log has who and why, and the bytes are kept.
+func TestAuditDamaged(t *testing.T) {
+	t.Parallel()
+	for _, control := range []bool{false, true} {
+		r := newRealm(t, "")
+		r.init()
+		s := r.serve(ServeOptions{})
+		h := r.activated("one")
+		must[client.Key](t)(h.CreateKey(t.Context(), "k", client.CreateKey{Kty: "EC-HSM", Crv: "P-256"}))
+		file, flag := s.cfg.place().audit(s.fleet.List(false)[0].ID), "--hsm NAME"
+		args := []string{"audit", "accept-loss", "--config", r.file, "--reason", "a bad disk", "--hsm", "one"}
+		if control {
+			file, flag = s.cfg.place().audit(trailName), "--control"
+			args = append(args[:len(args)-2], flag)
+		}
+		r.stop(s)
+		b := must[[]byte](t)(os.ReadFile(file))
+		b[len(b)/2] = 0
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+
+		var log syncBuffer
+		s, err := StartServe(t.Context(), r.config(), ServeOptions{Log: logger(&log, false)})
+		if said := log.String(); err == nil {
+			r.addr = s.addr.String()
+			if _, err := h.GetKey(t.Context(), "k", ""); err == nil || control || !strings.Contains(said, "chain is broken") || !strings.Contains(said, "accept-loss "+flag) {
+				t.Errorf("control %t: %v: %s", control, err, said)
+			}
+			r.stop(s)
+		} else if !control || !errors.Is(err, audit.ErrBroken) || !strings.Contains(err.Error(), "accept-loss "+flag) {
+			t.Errorf("control %t: %v", control, err)
+		}
+		var out strings.Builder
+		c := command(&out, &out)
+		c.SetArgs(args)
+		if err := c.ExecuteContext(t.Context()); err != nil || !strings.Contains(out.String(), "opens at the next start") {
+			t.Fatalf("%v: %s", err, out.String())
+		}
+		s = r.serve(ServeOptions{})
+		must[client.Key](t)(h.GetKey(t.Context(), "k", ""))
+		r.stop(s)
+		entries, _ := entriesOf(t, file)
+		at := slices.IndexFunc(entries, func(e audit.Entry) bool { return e.Operation == "AuditLossAccepted" })
+		if at < 0 || entries[at].Details["reason"] != "a bad disk" || entries[at].Details["cutSHA256"] == "" {
+			t.Fatalf("control %t: the loss is not in the log", control)
+		}
+		if kept, err := os.ReadFile(filepath.Join(filepath.Dir(file), entries[at].Details["cutFile"])); err != nil || !bytes.HasSuffix(b, kept) || len(kept) < len(b)/2 {
+			t.Errorf("control %t: %d bytes are kept, %v", control, len(kept), err)
+		}
+		cfg := r.config()
+		if err := cfg.place().check(t.Context(), &out, discard()); err != nil {
+			t.Errorf("control %t: %v: %s", control, err, out.String())
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -70,24 +71,25 @@ var errTrailLost = errors.New("the control plane's audit log has lost entries")
 
 // acceptTrailLoss lets a server start in spite of errTrailLost; the loss becomes an entry.
 func (p place) acceptTrailLoss(ctx context.Context, st store.Store, by, reason string) (err error) {
-	file, err := openAudit(p)(trailName)
+	file, err := openCut(p)(trailName)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	held := trailHeld(ctx, st, file)
-	if held == nil {
+	if held == nil && file.Cut() == nil {
 		return errors.New("the control plane's audit log has lost nothing")
 	}
-	if !errors.Is(held, errTrailLost) {
+	if held != nil && !errors.Is(held, errTrailLost) {
 		return held
 	}
 	kv, _, err := st.Get(ctx, trailHead)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	t := audit.NewTrail(audit.TrailConfig{Log: file, Clock: time.Now})
 	e := audit.Entry{Operation: "AuditLossAccepted", Result: "Success", Details: map[string]string{"remembered": string(kv.Val), "present": file.Head().String(), "by": by, "reason": reason}}
+	maps.Copy(e.Details, file.Cut().Details())
 	if err := t.Record(e); err != nil {
 		return err
 	}

@@ -20,8 +20,10 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,18 +32,23 @@ import (
 
 // WriteFile puts data at path, replacing what is there.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return place(path, data, perm, os.Rename)
+	return place(path, bytes.NewReader(data), perm, os.Rename)
 }
 
 // CreateExclusive puts data at path and fails with an error that is fs.ErrExist when something is there.
 func CreateExclusive(path string, data []byte, perm fs.FileMode) error {
+	return CreateFrom(path, bytes.NewReader(data), perm)
+}
+
+// CreateFrom is CreateExclusive for all that r has.
+func CreateFrom(path string, r io.Reader, perm fs.FileMode) error {
 	if _, err := os.Lstat(path); err == nil {
 		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	return place(path, data, perm, os.Link)
+	return place(path, r, perm, os.Link)
 }
 
-func place(path string, data []byte, perm fs.FileMode, name func(from, to string) error) (err error) {
+func place(path string, r io.Reader, perm fs.FileMode, name func(from, to string) error) (err error) {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".tmp-*")
 	if err != nil {
@@ -52,7 +59,7 @@ func place(path string, data []byte, perm fs.FileMode, name func(from, to string
 			err = rerr
 		}
 	}()
-	if err := fill(f, data, perm); err != nil {
+	if err := fill(f, r, perm); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := name(f.Name(), path); err != nil {
@@ -61,8 +68,8 @@ func place(path string, data []byte, perm fs.FileMode, name func(from, to string
 	return SyncDir(dir)
 }
 
-func fill(f *os.File, data []byte, perm fs.FileMode) error {
-	_, err := f.Write(data)
+func fill(f *os.File, r io.Reader, perm fs.FileMode) error {
+	_, err := io.Copy(f, r)
 	if err == nil {
 		err = f.Chmod(perm)
 	}

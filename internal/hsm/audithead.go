@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"redoubt/internal/audit"
@@ -43,21 +44,27 @@ func (h *HSM) auditHeld(ctx context.Context) (audit.Head, error) {
 	return head, err
 }
 
-// AcceptAuditLoss lets a device open again that does not because of ErrAuditLost. It says so in the log: who, why, and both
-// heads. The device must not be open. Without a loss it changes nothing and is ErrBadRequest.
+// AcceptAuditLoss lets a device open again that does not because of ErrAuditLost, or because its file was damaged and has been
+// cut (audit.OpenCut). It says so in the log: who, why, both heads, and what was cut off. The device must not be open. Without
+// a loss it changes nothing and is ErrBadRequest.
 func AcceptAuditLoss(ctx context.Context, cfg Config, by, reason string) error {
 	h := &HSM{cfg: cfg, store: cfg.Store}
 	lost, err := h.auditHeld(ctx)
-	if err == nil {
+	cut := cfg.Audit.Cut()
+	if err == nil && cut == nil {
 		return fmt.Errorf("%w: the audit log of %s has lost nothing", ErrBadRequest, cfg.Name)
 	}
-	if !errors.Is(err, ErrAuditLost) {
+	if err != nil && !errors.Is(err, ErrAuditLost) {
 		return err
 	}
 	now := cfg.Audit.Head()
-	e := h.systemEntry(opAuditLossAccepted, "", nil, map[string]string{detailRemembered: lost.String(), detailPresent: now.String(), "by": by, "reason": reason})
-	_, err = h.store.Txn(ctx, nil, []store.Op{h.outboxEntry(e), store.Put(h.auditHeadKey(), []byte(now.String()))})
-	if err != nil {
+	details := map[string]string{detailRemembered: lost.String(), detailPresent: now.String(), "by": by, "reason": reason}
+	maps.Copy(details, cut.Details())
+	e := h.systemEntry(opAuditLossAccepted, "", nil, details)
+	if err := cfg.Audit.Append([]audit.Entry{e}, true); err != nil {
+		return fmt.Errorf("record the loss: %w", err)
+	}
+	if _, err := h.store.Txn(ctx, nil, []store.Op{store.Put(h.auditHeadKey(), []byte(cfg.Audit.Head().String()))}); err != nil {
 		return storeError("accept the loss", err)
 	}
 	return nil
