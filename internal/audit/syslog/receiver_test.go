@@ -97,6 +97,13 @@ func (r *receiver) away() {
 	r.conns = map[net.Conn]bool{}
 }
 
+// counts are how many messages and connections there were.
+func (r *receiver) counts() (got, dialed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got), r.dialed
+}
+
 func reset(c net.Conn) {
 	_ = c.(*net.TCPConn).SetLinger(0)
 	_ = c.Close()

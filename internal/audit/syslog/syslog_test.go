@@ -28,13 +28,14 @@ func TestSend(t *testing.T) {
 	if !strings.HasPrefix(r.got[0], first) || !strings.Contains(r.got[0], `hsm="Contoso\"\]\\"] {"time":"1970-01-01T00:00:01Z","operationName":"KeySign",`) || !strings.HasPrefix(r.got[2], "<108>1 ") {
 		t.Errorf("%s", r.got[0])
 	}
-	got, lines := len(r.got), s.log("a").Head().Seq
+	before, _ := r.counts()
+	lines := s.log("a").Head().Seq
 	x, stop = s.sender(r, c) // a new process goes on where the old one was
 	s.write("a", 1)
 	s.delivered(x)
 	stop()
-	if len(r.got) != got+int(s.log("a").Head().Seq-lines) {
-		t.Errorf("%d messages more", len(r.got)-got)
+	if got, _ := r.counts(); got != before+int(s.log("a").Head().Seq-lines) {
+		t.Errorf("%d messages more", got-before)
 	}
 }
 
@@ -58,12 +59,12 @@ func TestReceiverAwayForAnHour(t *testing.T) {
 	if n := len(must[[]audit.Segment](t)(audit.Segments(filepath.Join(s.dir, "a.jsonl")))); n < 4 {
 		t.Errorf("%d files: some that the receiver has not got are removed", n)
 	}
-	before := r.dialed
+	_, before := r.counts()
 	r.back()
 	s.delivered(x)
 	s.same(r)
-	if tries := r.dialed - before; tries > 50 {
-		t.Errorf("%d connections for what there was", tries)
+	if _, dialed := r.counts(); dialed-before > 50 {
+		t.Errorf("%d connections for what there was", dialed-before)
 	}
 	s.write("a", 200) // and now retention removes what it has got, at last
 	s.delivered(x)
@@ -117,8 +118,8 @@ func TestUntrustedReceiver(t *testing.T) {
 	x, stop := s.sender(r, c)
 	until(t, "it was tried", func() bool { return c.hours() > 1 })
 	stop()
-	if len(r.got) > 0 || !x.Needed(filepath.Join(s.dir, "a.jsonl"), 1) {
-		t.Errorf("%d messages", len(r.got))
+	if got, _ := r.counts(); got > 0 || !x.Needed(filepath.Join(s.dir, "a.jsonl"), 1) {
+		t.Errorf("%d messages", got)
 	}
 }
 
@@ -131,14 +132,17 @@ func TestPositions(t *testing.T) {
 	chain := filepath.Join(s.dir, "a.jsonl")
 	x := must[*Sender](t)(New(Config{Dir: s.dir, Address: r.addr, TLS: &tls.Config{RootCAs: r.pool}, After: c.after,
 		Head: func(string) (audit.Head, bool) { return audit.Head{Seq: 2}, true }}))
-	if err := x.session(t.Context()); err != nil || x.Needed(chain, 2) || !x.Needed(chain, 3) || len(r.got) != 2 {
-		t.Errorf("%v: %d messages", err, len(r.got))
+	err := x.session(t.Context())
+	if got, _ := r.counts(); err != nil || x.Needed(chain, 2) || !x.Needed(chain, 3) || got != 2 {
+		t.Errorf("%v: %d messages", err, got)
 	}
 	for _, bad := range []string{"junk", `{"file":"a.jsonl","offset":7,"seq":2,"hash":"00"}`, `{"file":"none.jsonl","offset":7,"seq":2,"hash":"00"}`} {
 		if err := os.WriteFile(positionFile(chain), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		r.mu.Lock()
 		r.got = nil
+		r.mu.Unlock()
 		x, stop := s.sender(r, c)
 		s.delivered(x)
 		stop()
