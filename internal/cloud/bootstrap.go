@@ -138,7 +138,7 @@ func (c *Cloud) begin(ctx context.Context, o Options) (Account, error) {
 
 // owners are the writes that make the first two principals Owner.
 func (c *Cloud) owners(a Account) ([]store.Op, error) {
-	var ops []store.Op
+	ops := []store.Op{grantsChanged()}
 	now := time.Now().UTC().Format(time.RFC3339)
 	for _, p := range []struct{ id, kind string }{{a.User.ObjectID, "User"}, {a.ServicePrincipal.ObjectID, "ServicePrincipal"}} {
 		ra := RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/" + a.Subscription.ID, Role: RoleOwner,

@@ -17,6 +17,7 @@
 //	/cloud/sa/{name}                  storage accounts
 //	/cloud/ra/{assignment id}         role assignments
 //	/cloud/rax/{principal|role|scope} -> assignment id, so that the same grant is not made twice
+//	/cloud/rarev                      written anew with every change of role assignments
 //
 // Names and ids are compared without regard to letter case, as Azure does: they are lower-case in the keys
 // and as given in the records. Records that belong together change in one transaction with conditions, so
@@ -58,6 +59,7 @@ var (
 type Cloud struct {
 	s       store.Store
 	secrets *hasher
+	roles   roleIndex
 }
 
 // Open returns the cloud that lives in s. It writes nothing; see Bootstrap.

@@ -127,8 +127,8 @@ func (c *Cloud) CreateRoleAssignment(ctx context.Context, a RoleAssignment) (out
 	switch {
 	case !ok:
 		return RoleAssignment{}, false, fmt.Errorf("%w: no role definition %q", ErrInvalid, a.Role)
-	case !keySafe(a.Name) || !keySafe(a.PrincipalID):
-		return RoleAssignment{}, false, fmt.Errorf("%w: name or principal id of a role assignment", ErrInvalid)
+	case !keySafe(a.Name) || !keySafe(a.PrincipalID) || len(a.PrincipalType) > 64:
+		return RoleAssignment{}, false, fmt.Errorf("%w: name, principal id or principal type of a role assignment", ErrInvalid)
 	}
 	a.Role, a.PrincipalID, a.Scope = def.Name, fold(a.PrincipalID), cleanScope(a.Scope)
 	key, err := resourceKey("ra", a.ID())
@@ -154,7 +154,7 @@ func (c *Cloud) CreateRoleAssignment(ctx context.Context, a RoleAssignment) (out
 			return nil, nil, fmt.Errorf("role assignment: the same grant %w", ErrExists)
 		}
 		out = a
-		return []store.Cond{absent(key), absent(a.grantKey())}, []store.Op{put(key, a), put(a.grantKey(), a.ID())}, nil
+		return []store.Cond{absent(key), absent(a.grantKey())}, []store.Op{put(key, a), put(a.grantKey(), a.ID()), grantsChanged()}, nil
 	})
 	if err != nil {
 		return RoleAssignment{}, false, err
@@ -189,7 +189,7 @@ func (c *Cloud) DeleteRoleAssignment(ctx context.Context, scope, name string) (o
 			return nil, nil, err
 		}
 		out = a
-		return []store.Cond{unchanged(key, rev)}, []store.Op{remove(key), remove(a.grantKey())}, nil
+		return []store.Cond{unchanged(key, rev)}, []store.Op{remove(key), remove(a.grantKey()), grantsChanged()}, nil
 	})
 	return out, err
 }
@@ -201,8 +201,7 @@ func cleanScope(s string) string {
 
 // ScopeContains tells whether inner is outer or lies below it.
 func ScopeContains(outer, inner string) bool {
-	o, i := fold(cleanScope(outer)), fold(cleanScope(inner))
-	return o == "/" || o == i || strings.HasPrefix(i, o+"/")
+	return below(fold(cleanScope(outer)), fold(cleanScope(inner)))
 }
 
 // May tells whether somebody holds a control-plane action at a scope, such as
@@ -255,30 +254,33 @@ func (c *Cloud) IsOwner(ctx context.Context, principalID string) (bool, error) {
 }
 
 // Scopes are the scopes below another at which somebody holds a control-plane action. who is as with May.
-func (c *Cloud) Scopes(ctx context.Context, who []string, below, action string) (scopes []string, err error) {
-	all, err := c.RoleAssignments(ctx)
-	for _, a := range all {
-		if !ScopeContains(below, a.Scope) || !slices.ContainsFunc(who, func(id string) bool { return strings.EqualFold(a.PrincipalID, id) }) {
-			continue
-		}
-		if d, ok := FindRoleDefinition(a.Role); ok && matches(d.Actions, action) && !matches(d.NotActions, action) {
-			scopes = append(scopes, a.Scope)
+func (c *Cloud) Scopes(ctx context.Context, who []string, outer, action string) (scopes []string, err error) {
+	all, err := c.grantsNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	outer = fold(cleanScope(outer))
+	for _, id := range who {
+		for _, g := range all.of[fold(id)] {
+			if below(outer, g.compare) && matches(g.role.Actions, action) && !matches(g.role.NotActions, action) {
+				scopes = append(scopes, g.scope)
+			}
 		}
 	}
-	return scopes, err
+	return scopes, nil
 }
 
-func (c *Cloud) may(ctx context.Context, who []string, scope string, grants func(RoleDefinition) bool) (bool, error) {
-	all, err := c.RoleAssignments(ctx)
+func (c *Cloud) may(ctx context.Context, who []string, scope string, gives func(RoleDefinition) bool) (bool, error) {
+	all, err := c.grantsNow(ctx)
 	if err != nil {
 		return false, err
 	}
-	for _, a := range all {
-		if !slices.ContainsFunc(who, func(id string) bool { return strings.EqualFold(a.PrincipalID, id) }) || !ScopeContains(a.Scope, scope) {
-			continue
-		}
-		if d, ok := FindRoleDefinition(a.Role); ok && grants(d) {
-			return true, nil
+	scope = fold(cleanScope(scope))
+	for _, id := range who {
+		for _, g := range all.of[fold(id)] {
+			if below(g.compare, scope) && gives(g.role) {
+				return true, nil
+			}
 		}
 	}
 	return false, nil

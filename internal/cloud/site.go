@@ -26,6 +26,7 @@ func (c *Cloud) Found(ctx context.Context, s Site, owners []string) error {
 	ifs := []store.Cond{absent("site"), absent("boot"), absent("tenant")}
 	ops := []store.Op{put("site", s), put("tenant", Tenant{ID: s.Tenant, DisplayName: "Redoubt"}),
 		put("sub/"+s.Subscription, Subscription{ID: s.Subscription, TenantID: s.Tenant, DisplayName: "Redoubt"})}
+	ops = append(ops, grantsChanged())
 	made := make(map[string]bool)
 	for _, id := range owners {
 		if id = fold(id); !keySafe(id) {
@@ -52,7 +53,7 @@ func (c *Cloud) Found(ctx context.Context, s Site, owners []string) error {
 }
 
 // AddOwner makes a principal (object id) Owner of a site's subscription, in one transaction with also, which is at most
-// store.MaxOps-2 writes. ErrExists when they are that already: then nothing is written.
+// store.MaxOps-3 writes. ErrExists when they are that already: then nothing is written.
 func (c *Cloud) AddOwner(ctx context.Context, id string, also []store.Op) error {
 	s, err := c.Site(ctx)
 	if err != nil {
@@ -67,7 +68,7 @@ func (c *Cloud) AddOwner(ctx context.Context, id string, also []store.Op) error 
 	if err != nil {
 		return err
 	}
-	_, err = c.s.Txn(ctx, []store.Cond{absent(key), absent(ra.grantKey())}, append([]store.Op{put(key, ra), put(ra.grantKey(), ra.ID())}, also...))
+	_, err = c.s.Txn(ctx, []store.Cond{absent(key), absent(ra.grantKey())}, append([]store.Op{put(key, ra), put(ra.grantKey(), ra.ID()), grantsChanged()}, also...))
 	var conflict *store.Conflict
 	if errors.As(err, &conflict) {
 		return ErrExists

@@ -84,7 +84,7 @@ func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer)
 	if err := recordOwner(ctx, st, cfg, details); err != nil {
 		return err
 	}
-	for most := store.MaxOps - 2; len(notes) > most; notes = notes[most:] {
+	for most := store.MaxOps - 3; len(notes) > most; notes = notes[most:] {
 		if _, err := st.Txn(ctx, nil, notes[:most]); err != nil {
 			return err
 		}

@@ -1,0 +1,170 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"redoubt/internal/store"
+	"redoubt/internal/store/bolt"
+	"redoubt/internal/store/mem"
+)
+
+// ranges counts how often the role assignments are read through.
+type ranges struct {
+	store.Store
+	mu sync.Mutex
+	n  int
+}
+
+func (r *ranges) Range(ctx context.Context, q store.Query) (store.Page, error) {
+	if strings.HasPrefix(q.Prefix, root+"ra/") {
+		r.mu.Lock()
+		r.n++
+		r.mu.Unlock()
+	}
+	return r.Store.Range(ctx, q)
+}
+
+func (r *ranges) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n
+}
+
+const hsmWrite = "Microsoft.KeyVault/managedHSMs/write"
+
+// Whoever changes role assignments, and by whatever way, everybody knows at once; and as long as nobody does, they are
+// not read again.
+func TestRoleIndexFollowsEveryChange(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), &ranges{Store: mem.New()}
+	site := Site{Tenant: NewGUID(), Subscription: NewGUID()}
+	scope := "/subscriptions/" + site.Subscription
+	writer, reader := Open(s.Store), Open(s)
+	owner, other, third := NewGUID(), NewGUID(), NewGUID()
+	grant := RoleAssignment{Name: NewGUID(), Scope: scope + "/resourceGroups/G", Role: RoleManagedHSMContributor, PrincipalID: other}
+	may := func(step, id, at string, want bool) {
+		t.Helper()
+		for range 3 {
+			if got, err := reader.May(ctx, []string{NewGUID(), strings.ToUpper(id)}, at, hsmWrite); err != nil || got != want {
+				t.Errorf("%s: %v, %v; want %v", step, got, err, want)
+			}
+		}
+	}
+	may("in an empty store", owner, scope, false)
+	for i, step := range []struct {
+		do         func() error
+		id, at     string
+		had, hasIt bool
+	}{
+		{func() error { return writer.Found(ctx, site, []string{owner, owner}) }, owner, scope, false, true},
+		{func() error { return second(first(writer.CreateRoleAssignment(ctx, grant))) }, other, grant.Scope, false, true},
+		{func() error { return second(first(writer.CreateRoleAssignment(ctx, grant))) }, other, grant.Scope, true, true},
+		{func() error { return writer.AddOwner(ctx, third, nil) }, third, scope, false, true},
+		{func() error { return second(writer.DeleteRoleAssignment(ctx, grant.Scope, grant.Name)) }, other, grant.Scope, true, false},
+	} {
+		name := fmt.Sprint("step ", i)
+		may(name+", before", step.id, step.at, step.had)
+		if err := step.do(); err != nil {
+			t.Fatal(name, err)
+		}
+		may(name+", after", step.id, step.at, step.hasIt)
+	}
+	scopes, err := reader.Scopes(ctx, []string{third}, "/", hsmWrite)
+	if err != nil || !slices.Equal(scopes, []string{scope}) {
+		t.Errorf("scopes %v, %v", scopes, err)
+	}
+	if n := s.count(); n > 5 { // the empty store, and four changes
+		t.Errorf("the assignments were read %d times", n)
+	}
+}
+
+// The owners of a dev cloud are known to whoever asked before there were any.
+func TestRoleIndexFollowsBootstrap(t *testing.T) {
+	t.Parallel()
+	s := mem.New()
+	reader := Open(s)
+	if is, err := reader.May(t.Context(), []string{NewGUID()}, "/", hsmWrite); is || err != nil {
+		t.Fatal(is, err)
+	}
+	_, a, _ := fresh(t, s)
+	for _, id := range []string{a.User.ObjectID, a.ServicePrincipal.ObjectID} {
+		if is, err := reader.May(t.Context(), []string{id}, "/subscriptions/"+a.Subscription.ID, hsmWrite); !is || err != nil {
+			t.Error(is, err)
+		}
+	}
+}
+
+// While assignments change, nobody is told what was never so: who keeps a role keeps it, and who was deprived of one
+// before asking does not have it.
+func TestRoleIndexUnderWrites(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), Open(mem.New())
+	give := func(id string) RoleAssignment {
+		a, _, err := c.CreateRoleAssignment(ctx, RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/s", Role: RoleOwner, PrincipalID: id})
+		if err != nil {
+			t.Error(err)
+		}
+		return a
+	}
+	keeper := NewGUID()
+	give(keeper)
+	var work sync.WaitGroup
+	for range 4 {
+		work.Go(func() {
+			for range 50 {
+				id := NewGUID()
+				a := give(id)
+				for _, want := range []bool{true, false} {
+					if is, err := c.May(ctx, []string{id}, a.Scope, hsmWrite); is != want || err != nil {
+						t.Errorf("%v, %v; want %v", is, err, want)
+					}
+					if _, err := c.DeleteRoleAssignment(ctx, a.Scope, a.Name); want && err != nil {
+						t.Error(err)
+					}
+				}
+				if is, err := c.May(ctx, []string{keeper}, a.Scope, hsmWrite); !is || err != nil {
+					t.Errorf("%v, %v", is, err)
+				}
+			}
+		})
+	}
+	work.Wait()
+}
+
+func first[A, B any](a A, _ B, err error) (A, error) { return a, err }
+
+func second[A any](_ A, err error) error { return err }
+
+// BenchmarkMay is what every request of the control plane asks.
+func BenchmarkMay(b *testing.B) {
+	for _, n := range []int{10, 4000} {
+		b.Run(fmt.Sprintf("assignments=%d", n), func(b *testing.B) {
+			s, err := bolt.Open(b.TempDir()+"/store.db", bolt.Options{Create: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			ctx, c, id := b.Context(), Open(s), NewGUID()
+			for i := range n {
+				a := RoleAssignment{Name: NewGUID(), Scope: fmt.Sprintf("/subscriptions/s/resourceGroups/g%d", i), Role: RoleReader, PrincipalID: NewGUID()}
+				if i == n/2 {
+					a.Role, a.PrincipalID = RoleManagedHSMContributor, id
+				}
+				if _, _, err := c.CreateRoleAssignment(ctx, a); err != nil {
+					b.Fatal(err)
+				}
+			}
+			at := fmt.Sprintf("/subscriptions/s/resourceGroups/g%d/providers/Microsoft.KeyVault/managedHSMs/x", n/2)
+			for b.Loop() {
+				if is, err := c.May(ctx, []string{id}, at, hsmWrite); !is || err != nil {
+					b.Fatal(is, err)
+				}
+			}
+		})
+	}
+}
