@@ -125,7 +125,7 @@ means that it was changed. With --follow, events are printed as they come, acros
 
 // printEvent prints an event: as it stands in the file, or its main members in columns.
 func (a *app) printEvent(e *audit.Entry) error {
-	line := e.Append(nil)
+	line := showable(e.Append(nil))
 	who, status := cmp.Or(e.UPN, e.Principal, e.AppID, "-"), "-"
 	if e.Status != 0 {
 		status = strconv.Itoa(e.Status)

@@ -81,7 +81,7 @@ func oneLine(s string) string {
 		if r == '\n' || r == '\t' {
 			return ' '
 		}
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if steers(r) {
 			return -1
 		}
 		return r

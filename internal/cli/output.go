@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 )
 
 // The output formats.
@@ -58,8 +59,34 @@ func (a *app) print(v any, columns ...string) error {
 	if err := enc.Encode(value); err != nil {
 		return fmt.Errorf("encode the result: %w", err)
 	}
-	_, err = a.out.Write(b.Bytes())
+	_, err = a.out.Write(showable(b.Bytes()))
 	return err
+}
+
+// showable is JSON in which what a terminal would obey is escaped. To whoever reads it as JSON it is the same.
+func showable(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return r > ' ' && steers(r) }) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+64)
+	for _, r := range string(text) {
+		if r > ' ' && steers(r) { // the line feeds between members stay
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
+}
+
+// steers tells of a character that a terminal obeys instead of showing it, or that changes the order or the lines in which
+// others are shown: C0 and C1 controls (ISO 6429), separators of lines, and controls of direction (Unicode UAX 9).
+func steers(r rune) bool {
+	switch {
+	case r < ' ', r >= 0x7f && r < 0xa0, r == 0x061c, r == 0x200e, r == 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	}
+	return false
 }
 
 // generic turns a value into maps, slices and json.Numbers.
@@ -120,10 +147,10 @@ func scalars(rows []any) []string {
 }
 
 func heading(path string) string {
-	if path == "" {
+	r := []rune(oneLine(path[strings.LastIndexByte(path, '.')+1:]))
+	if len(r) == 0 { // a value without a name, or a tag's name that ends so
 		return "Result"
 	}
-	r := []rune(path[strings.LastIndexByte(path, '.')+1:])
 	r[0] = unicode.ToUpper(r[0])
 	return string(r)
 }
@@ -141,7 +168,7 @@ func cell(v any) string {
 		}
 		return strings.Join(parts, " ")
 	case map[string]any:
-		return strings.Join(sortedKeys(v), " ")
+		return oneLine(strings.Join(sortedKeys(v), " "))
 	}
 	return fmt.Sprint(v)
 }

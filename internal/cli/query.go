@@ -81,6 +81,11 @@ func (q query) apply(v any) any {
 
 // lookup follows a dotted path of members; "" is the value itself.
 func lookup(v any, path string) any {
+	if object, ok := v.(map[string]any); ok {
+		if member, ok := object[path]; ok { // such as a tag, whose name may have dots
+			return member
+		}
+	}
 	if path == "" {
 		return v
 	}
