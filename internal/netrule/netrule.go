@@ -59,7 +59,19 @@ func Parse(base Set, doc []byte) (Set, error) {
 	d := json.NewDecoder(bytes.NewReader(doc))
 	d.DisallowUnknownFields()
 	s := base
-	s.IPRules, s.Networks, s.ServiceTags = slices.Clone(s.IPRules), slices.Clone(s.Networks), slices.Clone(s.ServiceTags)
+	// A list that doc has begins anew: encoding/json would fill what an element leaves out with what stood in its place.
+	var given map[string]json.RawMessage
+	_ = json.Unmarshal(doc, &given) // what is wrong with doc is found below
+	for name := range given {
+		switch {
+		case strings.EqualFold(name, "ipRules"):
+			s.IPRules = nil
+		case strings.EqualFold(name, "virtualNetworkRules"):
+			s.Networks = nil
+		case strings.EqualFold(name, "serviceTags"):
+			s.ServiceTags = nil
+		}
+	}
 	if err := d.Decode(&s); err != nil {
 		return Set{}, bad("networkAcls %s", reason(err))
 	}

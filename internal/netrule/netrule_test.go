@@ -48,6 +48,8 @@ func TestParseOver(t *testing.T) {
 		`{"ipRules":[{"value":"10.0.0.3"}]}`:     "None Deny 10.0.0.3",
 		`{"ipRules":[],"defaultAction":"Allow"}`: "None Allow",
 		`{}`:                                     "None Deny 10.0.0.1 10.0.0.2",
+		`{"ipRules":null}`:                       "None Deny",
+		`{"IPRULES":[{"value":"10.0.0.3"}]}`:     "None Deny 10.0.0.3",
 	} {
 		s, err := netrule.Parse(base, []byte(in))
 		got := s.Bypass + " " + s.DefaultAction
@@ -56,6 +58,12 @@ func TestParseOver(t *testing.T) {
 		}
 		if err != nil || got != want {
 			t.Errorf("%s: %s, %v, want %s", in, got, err, want)
+		}
+	}
+	// A rule that names no address is refused, not taken for the one that stood in its place.
+	for _, in := range []string{`{"ipRules":[{}]}`, `{"ipRules":[null]}`, `{"ipRules":[{"value":null}]}`, `{"iprules":[{"value":"10.0.0.3"},{}]}`} {
+		if s, err := netrule.Parse(base, []byte(in)); !errors.Is(err, netrule.ErrBad) {
+			t.Errorf("%s: %v, %v", in, s.IPRules, err)
 		}
 	}
 	if base.IPRules[0].Value != "10.0.0.1" {
