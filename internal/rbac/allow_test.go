@@ -144,6 +144,22 @@ func TestRememberedGroupsAreBounded(t *testing.T) {
 	if n := len(table.merged.m); n > rememberGroups {
 		t.Errorf("%d lists are remembered", n)
 	}
+	for range 2*rememberIDs/200 + 1 { // as many groups as a token of Entra ID can have
+		p := Principal{ID: "p", Groups: make([]string, 200)}
+		p.Groups[199] = "g1"
+		for range 2 {
+			if !table.Allow(p, KeysSign, "/keys/k") || !table.Allow(Principal{ID: "p", Groups: p.Groups[198:]}, KeysSign, "/keys/k") {
+				t.Fatal("the group's role does not count")
+			}
+		}
+		held := 0
+		for _, l := range table.merged.m {
+			held += len(l.groups)
+		}
+		if held > rememberIDs || held != table.merged.ids {
+			t.Fatalf("%d groups are remembered, %d counted", held, table.merged.ids)
+		}
+	}
 }
 
 func TestAllowNobody(t *testing.T) {

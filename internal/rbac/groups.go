@@ -9,14 +9,19 @@ import (
 // an HSM. So a table looks all of them up once, and from then on knows their grants by the list itself: one
 // look-up for a request, however many groups there are.
 
-// rememberGroups bounds the lists a table remembers; it is as many as there are remembered tokens.
-const rememberGroups = 4096
+// Bounds of what a table remembers: lists, as many as there are remembered tokens, and groups in all of them. The lists
+// outlive the tokens, and every HSM has a table.
+const (
+	rememberGroups = 4096
+	rememberIDs    = 1 << 16
+)
 
 // merged knows the grants of lists of groups by the address of their first element. It holds the lists, so an
 // address cannot come to mean another one.
 type merged struct {
-	mu sync.RWMutex
-	m  map[*string]groupGrants // guarded by mu
+	mu  sync.RWMutex
+	m   map[*string]groupGrants // guarded by mu
+	ids int                     // guarded by mu: groups in m
 }
 
 type groupGrants struct {
@@ -43,9 +48,10 @@ func (t *Table) ofGroups(groups []string) []grant {
 	slices.SortFunc(all, byScope)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.m == nil || len(m.m) >= rememberGroups {
-		m.m = make(map[*string]groupGrants)
+	if m.m == nil || len(m.m) >= rememberGroups || m.ids+len(groups) > rememberIDs {
+		m.m, m.ids = make(map[*string]groupGrants), 0
 	}
+	m.ids += len(groups) - len(m.m[&groups[0]].groups)
 	m.m[&groups[0]] = groupGrants{groups, all}
 	return all
 }
