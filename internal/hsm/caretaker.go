@@ -307,7 +307,7 @@ func isDue(hd *head, now int64) error {
 
 // endSystem is end for what the device does by itself: that there was nothing to do is no event.
 func (c *call) endSystem(err *error) {
-	if !errors.Is(*err, errNotDue) {
-		c.end(err)
+	if p := recover(); p != nil || !errors.Is(*err, errNotDue) {
+		c.close(err, p)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"redoubt/internal/rbac"
@@ -176,8 +177,17 @@ func (c *call) recordable() error {
 }
 
 // end closes the call: unless its entry was committed with a change, the outcome is queued for the audit
-// log. Use it deferred, on the named error. What could not be recorded as it must be has failed, whatever it did.
-func (c *call) end(err *error) {
+// log. Use it deferred, on the named error. What could not be recorded as it must be has failed, whatever it did; and so has
+// what a fault of this program ends, which goes on to the caller of the operation.
+func (c *call) end(err *error) { c.close(err, recover()) }
+
+// close is end; p is what recover has found, which only the deferred function itself can ask.
+func (c *call) close(err *error, p any) {
+	if p != nil {
+		c.h.log.Error("an operation was ended by a fault of this program; please report it", "operation", c.name(), "request", c.who.RequestID, "fault", p, "stack", string(debug.Stack()))
+		_ = c.h.enqueue(c.entry(errFault), c.admitted)
+		panic(p)
+	}
 	if c.audited && *err == nil {
 		return
 	}
@@ -185,6 +195,8 @@ func (c *call) end(err *error) {
 		*err = lost
 	}
 }
+
+var errFault = errors.New("a fault of this program ended the operation; the server's log has it")
 
 // change is what a mutation wants written. dev, when set, replaces the device record.
 type change struct {
