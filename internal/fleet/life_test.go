@@ -107,6 +107,8 @@ func TestCreateRefuses(t *testing.T) {
 		"slash":               {func(r *fleet.Resource) { r.Name = "ab/c" }, fleet.ErrBadName},
 		"no location":         {func(r *fleet.Resource) { r.Location = "" }, fleet.ErrBadResource},
 		"long group":          {func(r *fleet.Resource) { r.ResourceGroup = strings.Repeat("g", 91) }, fleet.ErrBadResource},
+		"group with slash":    {func(r *fleet.Resource) { r.ResourceGroup = "a/b" }, fleet.ErrBadResource},
+		"group with control":  {func(r *fleet.Resource) { r.ResourceGroup = "a\x00b" }, fleet.ErrBadResource},
 		"no tenant":           {func(r *fleet.Resource) { r.Tenant = "" }, fleet.ErrBadResource},
 		"odd location":        {func(r *fleet.Resource) { r.Location = "west/us" }, fleet.ErrBadResource},
 		"unknown SKU":         {func(r *fleet.Resource) { r.SKUName = "Standard_B2" }, fleet.ErrBadSKU},

@@ -19,6 +19,8 @@ func (r Resource) check() error {
 		return fmt.Errorf("%w: subscription, resource group, location and tenantId are required", ErrBadResource)
 	case len(r.ResourceGroup) > maxGroupName:
 		return fmt.Errorf("%w: the name of a resource group has at most %d characters", ErrBadResource, maxGroupName)
+	case strings.ContainsFunc(r.ResourceGroup+r.Subscription, func(c rune) bool { return c == '/' || c < ' ' || c == 0x7f }):
+		return fmt.Errorf("%w: the names of subscription and resource group have no slashes and no control characters", ErrBadResource)
 	case r.RetentionDays < 7 || r.RetentionDays > 90:
 		return fmt.Errorf("%w: softDeleteRetentionInDays is 7 to 90, got %d", ErrBadResource, r.RetentionDays)
 	case len(r.Admins) == 0:

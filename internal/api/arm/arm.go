@@ -142,6 +142,9 @@ func (h *Handler) serve(q *request) (azhttp.Reply, error) {
 	if handle, ok := authorizationRoute(q); ok {
 		return handle(q)
 	}
+	if slices.ContainsFunc(rq.Path, notAName) {
+		return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusBadRequest, Code: "BadRequest", Message: "The request path has a name with a slash or a control character in it, which no resource can have."}
+	}
 	found, ok := h.routes.Find(rq)
 	if !ok {
 		return azhttp.Reply{}, azhttp.NotFound(fmt.Sprintf("This control plane has no operation %s %s.", rq.Method, rq.URL.Path))
@@ -156,6 +159,12 @@ func (h *Handler) serve(q *request) (azhttp.Reply, error) {
 		}
 	}
 	return r.handle(q)
+}
+
+// notAName tells of a segment of a path that is no name. One with an escaped slash would make the scope that permissions are
+// looked up at look like a place further down, where the caller may have rights.
+func notAName(segment string) bool {
+	return strings.ContainsFunc(segment, func(r rune) bool { return r == '/' || r < ' ' || r == 0x7f })
 }
 
 // partial are the lists that show a caller whose roles are further down what lies there, as Azure does. Their handlers

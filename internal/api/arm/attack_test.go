@@ -114,3 +114,34 @@ func TestGroupThatFoldsToAnother(t *testing.T) {
 		t.Errorf("listed: %s", list.Body)
 	}
 }
+
+// TestCreateBelowAnHSMByEscapedSlashes: whoever may change one HSM makes no others by a path that seems to lie below it, nor
+// anything else in a place that cannot be.
+func TestCreateBelowAnHSMByEscapedSlashes(t *testing.T) {
+	t.Parallel()
+	c := owner(hsmtest.New(t))
+	c.do("PUT "+group, `{"location":"westus3"}`).Want(http.StatusCreated)
+	c.do("PUT "+mine, c.hsmBody("")).Want(http.StatusOK)
+	_, _, err := c.Cloud.CreateRoleAssignment(t.Context(), cloud.RoleAssignment{Name: hsmtest.NewGUID(), Scope: strings.Replace(mine, "~", c.sub(), 1), Role: cloud.RoleContributor, PrincipalID: contributor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := c.as(contributor)
+	who.do("GET "+mine, nil).Want(http.StatusOK)
+	who.do("PUT "+hsms+"/Another", c.hsmBody("")).Want(http.StatusForbidden)
+	inside := strings.ReplaceAll("ContosoResourceGroup/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM", "/", "%2F")
+	for _, at := range []string{
+		"~/resourceGroups/" + inside + "/providers/Microsoft.KeyVault/managedHSMs/Another",
+		"~/resourceGroups/" + inside + "%2F/providers/Microsoft.KeyVault/managedHSMs/Another",
+		"~/resourceGroups/" + inside + "%00/providers/Microsoft.KeyVault/managedHSMs/Another",
+	} {
+		for _, as := range []client{who, c} {
+			if got := as.do("PUT "+at, c.hsmBody("")); got.Status < 400 {
+				t.Errorf("%s: %d %s", at, got.Status, got.Body)
+			}
+		}
+	}
+	if _, err := c.Get("Another"); err == nil {
+		t.Error("another HSM was made")
+	}
+}
