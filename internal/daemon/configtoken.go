@@ -17,8 +17,13 @@ import (
 // errUnbelieved is the outcome of a token that is good for neither plane; why has been printed.
 var errUnbelieved = errors.New("the token is good for neither plane")
 
+// errNoToken is told without what was given instead: it may be a token.
+var errNoToken = errors.New("the token is read from standard input, and there is none: redoubtd config token --config FILE < token.txt; " +
+	"as an argument, whoever may list this machine's processes would see it")
+
 func configTokenCommand() *cobra.Command {
-	return withConfig(&cobra.Command{Use: "token --config FILE <TOKEN", Short: "Say who an access token stands for, and at which plane it is good",
+	c := withConfig(&cobra.Command{Use: "token --config FILE", Short: "Say who an access token, read from standard input, stands for, and at which plane it is good",
+		Example: "  redoubtd config token --config FILE < token.txt",
 		Long: `Read an access token from standard input and check it as a server with this configuration would: the issuer's
 keys are fetched, the server itself is not asked. What it says of its principal is printed, with the object ids
 that roles can be assigned to; the token itself is not. The exit code is 0 if it is good for a plane.`},
@@ -27,8 +32,19 @@ that roles can be assigned to; the token itself is not. The exit code is 0 if it
 			if err != nil {
 				return err
 			}
-			return explainToken(c.Context(), cfg, strings.TrimPrefix(strings.TrimSpace(string(b)), "Bearer "), c.OutOrStdout())
+			token := strings.TrimPrefix(strings.TrimSpace(string(b)), "Bearer ")
+			if token == "" {
+				return errNoToken
+			}
+			return explainToken(c.Context(), cfg, token, c.OutOrStdout())
 		})
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 { // cobra's own words would repeat it
+			return errNoToken
+		}
+		return nil
+	}
+	return c
 }
 
 func explainToken(ctx context.Context, cfg Config, token string, out io.Writer) (err error) {

@@ -36,9 +36,28 @@ func TestConfigToken(t *testing.T) {
 			t.Errorf("%s\nwant %q", out, want)
 		}
 	}
-	for _, token := range []string{"", "a.b.c", r.idp.sign(r.idp.good("https://vault.azure.net")), strings.Repeat("x", 100_000)} {
+	for _, token := range []string{"a.b.c", r.idp.sign(r.idp.good("https://vault.azure.net")), strings.Repeat("x", 100_000)} {
 		if out, err := ask(token); !errors.Is(err, errUnbelieved) || strings.Count(out, "refused: ") != 2 {
 			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// TestConfigTokenFromInputOnly: a token as an argument is refused without being repeated, and so is no token at all.
+func TestConfigTokenFromInputOnly(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t, "")
+	const secret = "eyJhbGciOiJSUzI1NiJ9.c2VjcmV0.c2ln"
+	for name, args := range map[string][]string{"an argument": {secret}, "nothing": nil} {
+		var out strings.Builder
+		c := configCommand()
+		c.SetOut(&out)
+		c.SetErr(&out)
+		c.SetIn(strings.NewReader(" \n"))
+		c.SetArgs(append([]string{"token", "--config", r.file}, args...))
+		err := c.ExecuteContext(t.Context())
+		if !errors.Is(err, errNoToken) || strings.Contains(err.Error()+out.String(), secret) {
+			t.Errorf("%s: %v %s", name, err, out.String())
 		}
 	}
 }
