@@ -100,6 +100,24 @@ func FindRoleDefinition(idOrName string) (RoleDefinition, bool) {
 	return RoleDefinition{}, false
 }
 
+// leastFirst orders the roles of the control plane by how little they allow beside what somebody may be in want of.
+var leastFirst = []string{RoleReader, RoleManagedHSMContributor, RoleManagedIdentityOperator, RoleManagedIdentityContributor, RoleStorageKeyOperator,
+	RoleStorageAccountContributor, RoleUserAccessAdministrator, RoleContributor, RoleOwner}
+
+// LeastRole is the built-in role that allows a control-plane action and least beside it.
+func LeastRole(action string) (RoleDefinition, bool) {
+	for _, id := range leastFirst {
+		if d, ok := FindRoleDefinition(id); ok && d.allows(action) {
+			return d, true
+		}
+	}
+	return RoleDefinition{}, false
+}
+
+func (d RoleDefinition) allows(action string) bool {
+	return matches(d.Actions, action) && !matches(d.NotActions, action)
+}
+
 // RoleAssignment grants a role at a scope.
 type RoleAssignment struct {
 	Name          string `json:"name"`  // GUID chosen by the client
@@ -207,9 +225,7 @@ func ScopeContains(outer, inner string) bool {
 // May tells whether somebody holds a control-plane action at a scope, such as
 // "Microsoft.KeyVault/managedHSMs/write". who are the object ids of the principal and of its groups.
 func (c *Cloud) May(ctx context.Context, who []string, scope, action string) (bool, error) {
-	return c.may(ctx, who, scope, func(d RoleDefinition) bool {
-		return matches(d.Actions, action) && !matches(d.NotActions, action)
-	})
+	return c.may(ctx, who, scope, func(d RoleDefinition) bool { return d.allows(action) })
 }
 
 // MayData tells whether a principal may read (or, with write, change) blobs of a container of an account by
@@ -262,7 +278,7 @@ func (c *Cloud) Scopes(ctx context.Context, who []string, outer, action string) 
 	outer = fold(cleanScope(outer))
 	for _, id := range who {
 		for _, g := range all.of[fold(id)] {
-			if below(outer, g.compare) && matches(g.role.Actions, action) && !matches(g.role.NotActions, action) {
+			if below(outer, g.compare) && g.role.allows(action) {
 				scopes = append(scopes, g.scope)
 			}
 		}

@@ -138,3 +138,26 @@ func TestWildcard(t *testing.T) {
 		}
 	}
 }
+
+// TestLeastRole: what a refusal names suffices, and no role before it in the list does.
+func TestLeastRole(t *testing.T) {
+	t.Parallel()
+	for action, want := range map[string]string{
+		"Microsoft.KeyVault/managedHSMs/read":                          RoleReader,
+		"Microsoft.KeyVault/managedHSMs/write":                         RoleManagedHSMContributor,
+		"Microsoft.KeyVault/locations/deletedManagedHsms/purge/action": RoleManagedHSMContributor,
+		ActionAssignIdentity:                                           RoleManagedIdentityOperator,
+		"Microsoft.ManagedIdentity/userAssignedIdentities/write":       RoleManagedIdentityContributor,
+		"Microsoft.Storage/storageAccounts/listkeys/action":            RoleStorageKeyOperator,
+		"Microsoft.Storage/storageAccounts/write":                      RoleStorageAccountContributor,
+		"Microsoft.Authorization/roleAssignments/write":                RoleUserAccessAdministrator,
+		"Microsoft.Resources/subscriptions/resourceGroups/write":       RoleContributor,
+	} {
+		if d, ok := LeastRole(action); !ok || d.Name != want {
+			t.Errorf("%s: %s (%s), want %s", action, d.Name, d.RoleName, want)
+		}
+	}
+	if len(leastFirst) == 0 || leastFirst[len(leastFirst)-1] != RoleOwner {
+		t.Error("not every action has a role")
+	}
+}

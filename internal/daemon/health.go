@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"redoubt/internal/fleet"
@@ -75,7 +76,7 @@ func (d *Dev) serveHealth(ctx context.Context) (err error) {
 func (r *running) openHealth(ctx context.Context, option, addr string, face healthFace, log *slog.Logger) (net.Addr, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", option, err)
+		return nil, cannotListen(option, err)
 	}
 	if at, _, _ := net.SplitHostPort(l.Addr().String()); !isLoopback(at) { // "localhost" is whatever the system says it is
 		return nil, errors.Join(fmt.Errorf("%s: %s is %s, which is not a loopback address", option, addr, at), l.Close())
@@ -101,6 +102,10 @@ type healthFace struct {
 // ServeHTTP implements http.Handler.
 func (f healthFace) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	phase := f.phase()
+	if host := strings.Trim(hostOnly(r.Host), "[]"); host != "" && !isLoopback(host) { // a page in a browser on this machine, whose name was made to lead here
+		http.Error(w, "ask by a loopback address or localhost; a reverse proxy has to name one, too", http.StatusMisdirectedRequest)
+		return
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		http.Error(w, "GET only", http.StatusMethodNotAllowed)
 		return
@@ -176,7 +181,7 @@ func askHealth(ctx context.Context, addr string) (h health, err error) {
 	c := &http.Client{Timeout: headerTime, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Do(r)
 	if err != nil {
-		return h, fmt.Errorf("no server answers at listen.health: %w", err)
+		return h, fmt.Errorf("no server answers at listen.health; start it with redoubtd serve, or see in its log why it ended: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

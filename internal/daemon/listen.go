@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"redoubt/internal/api/arm"
@@ -72,7 +74,7 @@ func (d *Dev) listen(ctx context.Context) error {
 		return err
 	}
 	ready := *dp
-	ready.trail = d.trail
+	ready.trail, ready.seen = d.trail, d.dataObserver()
 	if err := d.devicesAndControl(&ready); err != nil {
 		return err
 	}
@@ -139,6 +141,19 @@ func forward(u *url.URL, spelt func(host string) string, log *slog.Logger) http.
 			http.Error(w, "the blob endpoint behind this dev cloud did not answer", http.StatusBadGateway)
 		},
 	}
+}
+
+// cannotListen says what to do about a listener that does not open. option is where its address is from.
+func cannotListen(option string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: %w: another program has that port, perhaps a redoubtd that runs already; stop it, or give another port", option, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: %w: ports below 1024 need CAP_NET_BIND_SERVICE, which deploy/redoubtd.service gives", option, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s: %w: this machine does not have that address", option, err)
+	}
+	return fmt.Errorf("%s: %w", option, err)
 }
 
 func isLoopback(host string) bool {

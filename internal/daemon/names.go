@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"redoubt/internal/api/azhttp"
 	"redoubt/internal/audit"
 )
 
@@ -162,6 +163,7 @@ type dispatch struct {
 	identity, control, graph, device, storage http.Handler
 	attestation, desk, vault                  http.Handler
 	trail                                     *audit.Trail // has the requests for other names
+	seen                                      azhttp.Observer
 }
 
 // ServeHTTP implements http.Handler.
@@ -184,7 +186,7 @@ func (d *dispatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case roleLocal:
 		d.local(w, r)
 	default:
-		misdirected(d.trail, w, r, "this dev cloud does not own the name "+hostOnly(r.Host))
+		misdirected(d.trail, d.seen, w, r, "this dev cloud does not own the name "+hostOnly(r.Host))
 	}
 }
 

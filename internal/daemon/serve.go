@@ -27,6 +27,7 @@ import (
 	"redoubt/internal/fleet"
 	"redoubt/internal/hsm"
 	"redoubt/internal/store/bolt"
+	"redoubt/internal/unlock/passfile"
 )
 
 // Server is a running `redoubtd serve`: the control plane and the data plane of one site, on one TLS
@@ -162,8 +163,15 @@ func (c *Config) resolver() blob.Resolve {
 	}
 }
 
-// checkData refuses a data directory that is not there, that others can reach, or whose passphrase is gone.
+// checkData refuses a data directory that is not there or that others can reach, and a passphrase file that is gone or unsafe.
 func checkData(p place) error {
+	if err := checkDirectory(p); err != nil {
+		return err
+	}
+	return checkPassphrase(p)
+}
+
+func checkDirectory(p place) error {
 	info, err := os.Stat(p.data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the data directory %s is missing; mount it, or make a new one with redoubtd init", p.data)
@@ -177,13 +185,23 @@ func checkData(p place) error {
 	if _, err := os.Stat(p.store()); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the data directory %s holds no store.db; mount the right one, or make a new one with redoubtd init", p.data)
 	}
+	return nil
+}
+
+// checkPassphrase refuses a passphrase file that is missing, that others can reach, or that holds no passphrase. Whether it is
+// the one that the roots were sealed with shows when they are opened.
+func checkPassphrase(p place) error {
 	switch there, err := p.passphraseThere(); {
 	case err != nil:
 		return err
 	case !there:
-		return fmt.Errorf("the passphrase file %s is missing; put it back", p.passphrase)
+		return fmt.Errorf("the passphrase file %s is missing; put it back, or make one with redoubtd init if there is no data directory yet", p.passphrase)
 	}
-	return nil
+	d, err := passfile.New(p.passphrase, p.data)
+	if err != nil {
+		return err
+	}
+	return d.Check()
 }
 
 func checkPrivate(dir string, info fs.FileInfo) error {
@@ -271,9 +289,10 @@ func (s *Server) verifiers() (p planes, err error) {
 func (s *Server) dispatch(v planes) http.Handler {
 	limits := s.cfg.Limits.throttle(s.o.testOnlyClock)
 	s.shown.limits = limits
+	seen := s.dataObserver()
 	control := arm.New(arm.Config{Fleet: s.fleet, Cloud: s.cloud, Verifier: v.control, Endpoints: s.endpoints, HSMsOnly: true, Trail: s.trail, Clock: time.Now, Log: s.log,
 		Observer: s.controlObserver(), Limits: limits})
-	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Trail: s.trail, Verifier: v.device, Log: s.log, Observer: s.dataObserver(), Limits: limits,
+	device := dataplane.New(dataplane.Config{Fleet: s.fleet, Trail: s.trail, Verifier: v.device, Log: s.log, Observer: seen, Limits: limits,
 		LoginURL: func(string) string { return strings.TrimRight(s.cfg.Names.LoginURL, "/") }})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch host := hostOnly(r.Host); {
@@ -282,7 +301,7 @@ func (s *Server) dispatch(v planes) http.Handler {
 		case s.cfg.isDevice(host):
 			device.ServeHTTP(w, r)
 		default:
-			misdirected(s.trail, w, r, "this server does not answer for that host name")
+			misdirected(s.trail, seen, w, r, "this server does not answer for that host name")
 		}
 	})
 }
@@ -317,7 +336,7 @@ func (s *Server) endpoints(string) arm.Endpoints {
 func (s *Server) listen(ctx context.Context) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen.Address)
 	if err != nil {
-		return fmt.Errorf("listen.address: %w", err)
+		return cannotListen("listen.address", err)
 	}
 	s.addr = l.Addr()
 	srv := s.newServer(&s.front, headerTime, s.log)

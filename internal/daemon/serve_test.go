@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -28,6 +30,14 @@ func TestServe(t *testing.T) {
 	}
 	if _, err := os.Stat(r.path("data")); err == nil {
 		t.Error("serve made a data directory")
+	}
+	astray := r.config()
+	astray.PassphraseFile = r.path("nowhere/passphrase")
+	if err := initialise(t.Context(), astray); err == nil || !strings.Contains(err.Error(), "passphrase-file: its directory cannot be used") {
+		t.Errorf("no directory for the passphrase: %v", err)
+	}
+	if _, err := os.Stat(r.path("data")); err == nil {
+		t.Error("an init that could not be done made a data directory")
 	}
 	r.init()
 	if err := initialise(t.Context(), r.config()); err == nil || !strings.Contains(err.Error(), "in use already") {
@@ -129,6 +139,7 @@ func TestServeHasNoDevCloud(t *testing.T) {
 	if resp := r.ask(http.MethodGet, "https://nobody."+siteSuffix+"/keys", token); resp.StatusCode == http.StatusOK {
 		t.Errorf("an HSM that does not exist: %d", resp.StatusCode)
 	}
+	scrape(t, s.health).want(66, "redoubt_requests_total", "hsm=none", "operation=none", "class=4xx") // 65 of the names above, and this one
 	for _, path := range []string{"/keys", "/msi/token?resource=x", "/metadata/endpoints", "/debug/pprof/"} {
 		if code, _ := plain(t, s.health, path); code != http.StatusNotFound {
 			t.Errorf("health%s: %d", path, code)
@@ -267,6 +278,16 @@ func TestServeOnlyItsOwnData(t *testing.T) {
 	refused("another tenant", "was made for tenant", func(c *Config) { c.Tenant = siteSub })
 	refused("another subscription", "was made for subscription", func(c *Config) { c.Subscription = siteTenant })
 	refused("no passphrase", "put it back", func(c *Config) { c.PassphraseFile = r.path("nothing") })
+	r.write("loose", []byte("correct horse battery staple"))
+	if err := os.Chmod(r.path("loose"), 0o644); err != nil { //nolint:gosec // that is the mistake
+		t.Fatal(err)
+	}
+	taken := must[net.Listener](t)(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+	t.Cleanup(func() { _ = taken.Close() })
+	refused("port in use", "listen.address: listen tcp "+taken.Addr().String()+": bind: address already in use: another program has that port", func(c *Config) { c.Listen.Address = taken.Addr().String() })
+	refused("port of health in use", "a redoubtd that runs already", func(c *Config) { c.Listen.Health = taken.Addr().String() })
+	refused("somebody else's address", "this machine does not have that address", func(c *Config) { c.Listen.Address = "192.0.2.1:8443" })
+	refused("passphrase for everybody", "run: chmod 600", func(c *Config) { c.PassphraseFile = r.path("loose") })
 	refused("passphrase inside", "inside the data directory", func(c *Config) {
 		c.PassphraseFile = r.path("data/passphrase")
 		r.write("data/passphrase", []byte("correct horse battery staple"))
@@ -304,13 +325,20 @@ func TestServeSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.write("passphrase", []byte("another passphrase, also long\n"))
-	s = r.serve(ServeOptions{})
+	var log lockedBuffer
+	s = r.serve(ServeOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	h = must[*client.HSM](t)(r.client().HSMNamed("one"))
-	if _, err := h.GetKey(t.Context(), "k", ""); err == nil {
-		t.Error("a key of a sealed HSM")
+	for range 3 {
+		if _, err := h.GetKey(t.Context(), "k", ""); err == nil {
+			t.Error("a key of a sealed HSM")
+		}
+	}
+	if text := string(log.bytes()); strings.Count(text, "stays sealed") != 1 || !strings.Contains(text, "put the original passphrase back") {
+		t.Errorf("the log: %s", text)
 	}
 	var out strings.Builder
-	if err := runStatus(t.Context(), s.health.String(), &out); !errors.Is(err, errNotReady) || !strings.Contains(out.String(), "Sealed       one") {
+	if err := runStatus(t.Context(), s.health.String(), &out); !errors.Is(err, errNotReady) || !strings.Contains(out.String(), "Sealed       one") ||
+		!strings.Contains(out.String(), "one: its root cannot be opened with passphrase-file") {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }

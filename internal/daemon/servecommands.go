@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -103,8 +104,11 @@ func initialise(ctx context.Context, cfg Config) (err error) {
 	if err := emptyOrBegun(p); err != nil {
 		return err
 	}
-	if err := durable.MkdirAll(p.data, 0o700); err != nil {
+	if err := folderOfPassphrase(p); err != nil {
 		return err
+	}
+	if err := durable.MkdirAll(p.data, 0o700); err != nil {
+		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
 	info, err := os.Stat(p.data)
 	if err != nil {
@@ -132,9 +136,20 @@ func initialise(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, st.Close()) }()
 	err = cloud.Open(st).Found(ctx, cloud.Site{Tenant: cfg.Tenant, Subscription: cfg.Subscription}, cfg.Owners)
 	if errors.Is(err, cloud.ErrExists) {
-		return fmt.Errorf("%s is in use already; init makes a new one only", cfg.DataDirectory)
+		return fmt.Errorf("%s is in use already, and init makes a new one only; start it with redoubtd serve", cfg.DataDirectory)
 	}
 	return err
+}
+
+// folderOfPassphrase finds out before anything is made that the passphrase file could not be.
+func folderOfPassphrase(p place) error {
+	dir := filepath.Dir(p.passphrase)
+	if info, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("passphrase-file: its directory cannot be used; make it first: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("passphrase-file: %s is no directory", dir)
+	}
+	return nil
 }
 
 // emptyOrBegun refuses a directory with files of somebody else.
@@ -155,14 +170,6 @@ func emptyOrBegun(p place) error {
 		return fmt.Errorf("%s is not empty and holds no store.db: it is not Redoubt's; name an empty directory, or one that does not exist", p.data)
 	}
 	return nil
-}
-
-func checkPassphrase(p place) error {
-	d, err := passfile.New(p.passphrase, p.data)
-	if err != nil {
-		return err
-	}
-	return d.Check()
 }
 
 func configCommand() *cobra.Command {
@@ -214,7 +221,7 @@ func (c *Config) checkFiles() error {
 	_, err := outsideRoots(c.Outbound.CAFile)
 	_, unbelieved := c.believedAttestation()
 	_, unsent := c.Audit.Syslog.tls()
-	bad = append(bad, err, unbelieved, unsent, checkData(c.place()), checkPassphrase(c.place()))
+	bad = append(bad, err, unbelieved, unsent, checkDirectory(c.place()), checkPassphrase(c.place()))
 	return errors.Join(bad...)
 }
 
@@ -277,6 +284,9 @@ func runStatus(ctx context.Context, addr string, out io.Writer) error {
 
 // lines are what status says of an HSM below its state.
 func (d *hsmHealth) lines(now time.Time) (out []string) {
+	if d.State == "Sealed" {
+		out = append(out, "its root cannot be opened with passphrase-file, the log says why; put the passphrase that it was sealed with back, no restart is needed")
+	}
 	switch {
 	case d.LastBackup != nil:
 		out = append(out, fmt.Sprintf("last good backup %s, %s ago", d.LastBackup.Format(time.RFC3339), now.Sub(*d.LastBackup).Round(time.Second)))

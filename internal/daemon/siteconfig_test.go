@@ -67,6 +67,7 @@ func TestBadConfig(t *testing.T) {
 		"owner":                {"[listen]", "owners = [\"me@example.com\"]\n[listen]", "owners: "},
 		"health for everybody": {"[names]", "health = \"0.0.0.0:9480\"\n[names]", "listen.health: "},
 		"listen":               {"[names]", "address = \"443\"\n[names]", "listen.address: "},
+		"listen, no port":      {"[names]", "address = \"127.0.0.1:70000\"\n[names]", "listen.address: "},
 		"reload too often":     {"[names]", "reload = \"1ms\"\n[names]", "listen.reload: "},
 		"no certificate":       {`"/etc/redoubt/cert.pem"`, `""`, "listen.certificate: "},
 		"no suffix":            {`["managedhsm.example.com:8443", "hsm.example.net"]`, `[]`, "names.device-suffixes: at least one"},

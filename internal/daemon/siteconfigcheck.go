@@ -86,15 +86,24 @@ func isGUID(s string) bool {
 func (c *Config) checkListen(bad *problems) {
 	bad.path("listen.certificate", c.Listen.Certificate)
 	bad.path("listen.key", c.Listen.Key)
-	if _, _, err := net.SplitHostPort(c.Listen.Address); err != nil {
-		bad.add("listen.address", "%q is not ADDRESS:PORT", c.Listen.Address)
+	if _, err := splitListen(c.Listen.Address); err != nil {
+		bad.add("listen.address", "%q is not ADDRESS:PORT such as 0.0.0.0:443", c.Listen.Address)
 	}
-	if host, _, err := net.SplitHostPort(c.Listen.Health); err != nil || !isLoopback(host) {
+	if host, err := splitListen(c.Listen.Health); err != nil || !isLoopback(host) {
 		bad.add("listen.health", "%q is not a loopback ADDRESS:PORT such as 127.0.0.1:9480; it tells the state of every HSM to whoever asks", c.Listen.Health)
 	}
 	if c.Listen.Reload < Duration(time.Second) {
 		bad.add("listen.reload", "at least 1s")
 	}
+}
+
+// splitListen takes ADDRESS:PORT apart; the port is a number.
+func splitListen(s string) (host string, err error) {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	return host, err
 }
 
 func (c *Config) checkNames(bad *problems) {

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,8 @@ func TestStatusLines(t *testing.T) {
 	}{
 		{hsmHealth{State: "Provisioned"}, ""},
 		{hsmHealth{State: "Provisioned", Unconfirmed: true}, "a security domain was given out and its download not confirmed: the HSM is not activated; download it again, to the end"},
+		{hsmHealth{State: "Sealed", LastBackup: &at}, "its root cannot be opened with passphrase-file, the log says why; put the passphrase that it was sealed with back, no restart is needed|" +
+			"last good backup 2026-01-01T01:04:03Z, 26h0m2s ago"},
 		{hsmHealth{State: "Active"}, "no good backup of its present content"},
 		{hsmHealth{State: "Active", LastBackup: &at, Jobs: 1, AuditStopped: true, AuditWaiting: 3, Warnings: []string{"w"}},
 			"last good backup 2026-01-01T01:04:03Z, 26h0m2s ago|1 backup or restore runs|the audit log takes no entries, so that changes are refused; make room on its disk|3 audit entries are not in the file yet|w"},
@@ -28,6 +32,23 @@ func TestStatusLines(t *testing.T) {
 	for n, want := range map[uint64]string{0: "0.0 bytes", 1023: "1023.0 bytes", 1536: "1.5 KiB", 40 << 30: "40.0 GiB", 1 << 60: "1024.0 PiB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// TestHealthHost: whoever asks the health listener by another name than one of this machine's own is refused, so that no
+// page in a browser can have its own name lead here and read the answers.
+func TestHealthHost(t *testing.T) {
+	t.Parallel()
+	face := healthFace{phase: func() string { return "ready" }}
+	for host, want := range map[string]int{"127.0.0.1:9480": 200, "localhost:9480": 200, "LOCALHOST": 200, "[::1]:9480": 200, "[::1]": 200, "127.8.9.1": 200, "": 200,
+		"evil.example:9480": 421, "192.0.2.1:9480": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example:9480": 421} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		face.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%q: %d, want %d", host, w.Code, want)
 		}
 	}
 }

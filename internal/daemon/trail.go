@@ -137,12 +137,16 @@ func trailSigner(ctx context.Context, roots *unlock.Roots) (audit.Signer, error)
 	return root.LocalSigner(trailName), nil
 }
 
-// misdirected answers requests for names that are not the server's, and records them.
-func misdirected(t *audit.Trail, w http.ResponseWriter, r *http.Request, message string) {
-	if rq, err := azhttp.NewRequest(w, r); err == nil {
+// misdirected answers requests for names that are not the server's, records them, and tells seen of them.
+func misdirected(t *audit.Trail, seen azhttp.Observer, w http.ResponseWriter, r *http.Request, message string) {
+	rq, err := azhttp.NewRequest(w, r)
+	if err == nil {
 		e := rq.AuditEntry("UnknownHost", rbac.Principal{}, http.StatusMisdirectedRequest, nil)
 		e.Reason = "this server has no such host name"
 		t.Note(e)
 	}
 	http.Error(w, message, http.StatusMisdirectedRequest)
+	if seen != nil {
+		seen.Answered(rq, azhttp.Outcome{Status: http.StatusMisdirectedRequest, Took: rq.Elapsed()})
+	}
 }

@@ -34,7 +34,8 @@ import (
 
 var (
 	// ErrUnknownHost: no live HSM has this host name.
-	ErrUnknownHost = errors.New("no managed HSM has this host name")
+	ErrUnknownHost = errors.New("no managed HSM has this host name; list those there are with az keyvault list --resource-type hsm, " +
+		"deleted ones with az keyvault list-deleted --resource-type hsm")
 	// ErrNotFound: no such HSM resource, live or deleted as asked.
 	ErrNotFound = errors.New("managed HSM not found")
 	// ErrNameTaken: the name belongs to a live HSM.

@@ -166,7 +166,7 @@ func Create(ctx context.Context, cfg Config, admins []string) error {
 	for _, a := range admins {
 		id, err := rbac.ParseGUID(a)
 		if err != nil {
-			return fmt.Errorf("%w: initial administrator %q is not an object id", ErrBadRequest, a)
+			return fmt.Errorf("%w: initial administrator %q is not an object id; az ad user show --id NAME --query id finds it", ErrBadRequest, a)
 		}
 		d.Admins = append(d.Admins, id)
 	}
@@ -300,6 +300,9 @@ func (h *HSM) rootFor(ctx context.Context, id string) (*seal.Root, error) {
 	}
 	r, err := h.loadRoot(ctx, id)
 	if errors.Is(err, ErrSealed) {
+		if h.locked.Load() == nil { // once, not with every request
+			h.log.ErrorContext(ctx, "the HSM stays sealed until its root can be opened", "error", err)
+		}
 		h.locked.Store(&lockedRoot{id: id, at: h.cfg.Clock(), err: err})
 	}
 	if err != nil {

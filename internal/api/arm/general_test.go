@@ -38,8 +38,10 @@ func TestPermissions(t *testing.T) {
 	for _, target := range []string{"GET " + mine, "PUT " + mine, "PATCH " + mine, "DELETE " + mine, "GET " + hsms, "GET ~/providers/Microsoft.KeyVault/managedHSMs", "GET ~/providers/Microsoft.KeyVault/deletedManagedHSMs",
 		"POST ~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM/purge", "GET " + group, "DELETE " + group, "PUT " + identities + "x", "PUT " + accounts + "x", "POST " + accounts + "x/listKeys",
 		"PUT " + group + "/providers/Microsoft.Authorization/roleAssignments/x", "GET ~/providers/Microsoft.Authorization/roleAssignments", "GET ~/resources"} {
-		stranger.do(target, "{}").WantError(403, "AuthorizationFailed", "", "does not have authorization to perform action", hsmtest.Stranger)
+		stranger.do(target, "{}").WantError(403, "AuthorizationFailed", "", "does not have authorization to perform action", hsmtest.Stranger, "If the scope is right, ask an Owner to assign ")
 	}
+	stranger.do("GET "+mine, nil).WantError(403, "AuthorizationFailed", "", `assign "Reader" there`)
+	stranger.do("DELETE "+mine, nil).WantError(403, "AuthorizationFailed", "", `assign "Managed HSM contributor" there`)
 	c.grant("acdd72a7-3385-48ef-bd42-f606fba81ae7", mine, hsmtest.Stranger) // Reader of the one HSM
 	stranger.do("GET "+mine, nil).Want(200)
 	stranger.do("GET "+strings.ToUpper(mine), nil).Want(200)

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 
 	"redoubt/internal/api/azhttp"
 	"redoubt/internal/audit"
+	"redoubt/internal/cloud"
 )
 
 // What the audit log of the control plane has (docs/audit.md): of every change two entries, one that says that it was
@@ -119,9 +121,13 @@ func (q *request) resource(scope string) *audit.Resource {
 
 func (q *request) denied(action, scope string) error {
 	q.action, q.scope = action, scope
+	p := q.who.Principal
 	text := fmt.Sprintf("The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		q.who.Name, q.who.Principal.ID, action, scope)
-	if lost := q.who.Principal.GroupsLost; lost != "" {
+		cmp.Or(p.UPN, p.AppID, q.who.Name), p.ID, action, scope)
+	if role, ok := cloud.LeastRole(action); ok {
+		text += fmt.Sprintf(" If the scope is right, ask an Owner to assign %q there.", role.RoleName)
+	}
+	if lost := p.GroupsLost; lost != "" {
 		text += " Roles of groups may not have counted: " + lost + "."
 	}
 	return &azhttp.Problem{Status: http.StatusForbidden, Code: "AuthorizationFailed", Message: text}

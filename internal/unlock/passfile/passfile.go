@@ -148,7 +148,7 @@ func (d *Driver) Open(ctx context.Context, sealed, aad []byte) (secret.Bytes, er
 	if err != nil {
 		d.forget(p)
 		return secret.Bytes{}, fmt.Errorf("%w: the passphrase in %s is not the one it was sealed with, or the sealed file was changed or moved; "+
-			"put the original passphrase back and start again", unlock.ErrLocked, d.path)
+			"put the original passphrase back", unlock.ErrLocked, d.path)
 	}
 	d.mu.Lock()
 	d.last = &p // only now is it known that the passphrase goes with this salt
