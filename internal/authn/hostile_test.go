@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -121,6 +122,41 @@ func TestCacheWhenTheClockGoesBack(t *testing.T) {
 		}
 		if n, want := ck.n.Load(), []int64{1, 1, 2, 2, 3, 4}[i]; n != want {
 			t.Errorf("at %v: verified %d times, want %d", at, n, want)
+		}
+	}
+}
+
+// TestRefusalsShowNothingThatSteers: what a refusal repeats of a token is shown to people, also on terminals.
+func TestRefusalsShowNothingThatSteers(t *testing.T) {
+	t.Parallel()
+	v, _ := newVerifier(t, nil)
+	const bad = "a\x1b[2J\u009b31m\u202eb\u2028\x7f\u0085"
+	for claim, value := range map[string]any{"aud": bad, "typ": bad, "exp": bad, bad: 1} {
+		c := goodClaims()
+		c[claim] = value
+		b, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twice := append(b[:len(b)-1], `,"x":1,"x":2}`...)
+		if claim == bad { // a name that occurs twice is repeated
+			name, err := json.Marshal(bad)
+			if err != nil {
+				t.Fatal(err)
+			}
+			twice = append(b[:len(b)-1], `,`+string(name)+`:1}`...)
+		}
+		for _, raw := range [][]byte{b, twice} {
+			_, err := v.Verify(t.Context(), signAs(t, "", raw))
+			if err == nil {
+				if claim == bad {
+					continue // the claim alone is of no account
+				}
+				t.Fatalf("%q was accepted", claim)
+			}
+			if i := strings.IndexFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+				t.Errorf("%q: %q", claim, err)
+			}
 		}
 	}
 }

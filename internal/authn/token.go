@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Bearer takes the token out of the values of the Authorization header: exactly one value, the scheme in any
@@ -120,10 +121,11 @@ func isGUID(s string) bool {
 	return true
 }
 
-// printable makes a claim fit for an error message: no control characters, bounded length.
+// printable makes a claim fit for an error message, which may be shown on a terminal: nothing that is not shown itself, such
+// as control characters and those that turn the direction of text; bounded length.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '"' || r == '\\' {
+		if !unicode.IsPrint(r) || r == '"' || r == '\\' {
 			return -1
 		}
 		return r
