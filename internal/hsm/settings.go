@@ -74,7 +74,7 @@ func (v *view) loadSetting(ctx context.Context, name string) (Setting, stamp, er
 		if !strings.EqualFold(d.Name, name) {
 			continue
 		}
-		st, s, err := load[Setting](ctx, v, settingName(name))
+		st, s, err := load[Setting](ctx, v, settingName(d.Name)) // not by what was asked for: other letters fold to these
 		if isAbsent(err) {
 			return d, stamp{}, nil
 		}

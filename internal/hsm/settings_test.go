@@ -50,6 +50,23 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// Letters that Unicode's simple folding takes for those of a name lead to the same setting.
+func TestSettingByFoldedName(t *testing.T) {
+	t.Parallel()
+	r := newTestHSM(t)
+	ctx := t.Context()
+	folded := strings.Replace(SettingRSA15, "S", "\u017f", 1)
+	must[Setting](t)(r.UpdateSetting(ctx, admin, SettingRSA15, "false"))
+	if st, err := r.GetSetting(ctx, admin, folded); err != nil || st.Value != "false" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	must[Setting](t)(r.UpdateSetting(ctx, admin, folded, "true"))
+	if st, err := r.GetSetting(ctx, admin, SettingRSA15); err != nil || st.Value != "true" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	r.check()
+}
+
 func TestRandomBytes(t *testing.T) {
 	t.Parallel()
 	r := newTestHSM(t)
