@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,6 +23,12 @@ type term struct {
 // filterable are the properties that a filter may name.
 var filterable = []string{"resourcetype", "resourcegroup", "name", "location", "tagname", "tagvalue"}
 
+// Bounds of a filter: it is held against every resource there is, tag by tag, while nobody can change any.
+const (
+	maxTerms  = 50
+	maxFilter = 8 << 10 // bytes
+)
+
 // parseFilter reads $filter. What it does not understand is refused: everything would be the wrong answer.
 func parseFilter(s string) (filter, error) {
 	rest := strings.TrimSpace(s)
@@ -30,7 +37,11 @@ func parseFilter(s string) (filter, error) {
 	}
 	all := []term{}
 	var f filter
-	for {
+	for n := 1; ; n++ {
+		if n > maxTerms || len(s) > maxFilter {
+			return nil, &azhttp.Problem{Status: http.StatusBadRequest, Code: "InvalidFilterInQueryString", Message: fmt.Sprintf(
+				"Invalid $filter in the query string: it has more than %d comparisons or %d bytes. Ask for fewer at a time, such as resourceType eq 'Microsoft.KeyVault/managedHSMs'.", maxTerms, maxFilter)}
+		}
 		t, behind, ok := nextTerm(rest)
 		if !ok {
 			return nil, &azhttp.Problem{Status: http.StatusBadRequest, Code: "InvalidFilterInQueryString", Message: "Invalid $filter '" + clip(s) +

@@ -115,6 +115,7 @@ func TestResources(t *testing.T) {
 		{"tagname eq 'env' and tagvalue eq 'prod'", "ContosoMHSM"},
 		{"tagname eq 'env' and tagvalue eq 'a and b'", ""},
 		{"tagName eq 'o''k' and tagValue eq 'a and b'", "ContosoMHSM"},
+		{strings.Repeat("tagValue ne 'x' and ", 49) + "tagName eq 'env'", "ContosoMHSM"},
 	} {
 		for _, top := range []string{"", "&$top=1", "&$top=2", "&$top=3"} {
 			if got, _ := c.names(filtered(f.filter) + top); strings.Join(got, " ") != f.want {
@@ -125,7 +126,8 @@ func TestResources(t *testing.T) {
 	if got, pages := c.names("~/resourceGroups/CONTOSOresourceGroup/resources?$expand=provisioningState&$top=2&" + version); strings.Join(got, " ") != "ant ContosoMHSM contosomhsm" || pages != 2 {
 		t.Errorf("of a group: %q in %d pages", got, pages)
 	}
-	for _, bad := range []string{"name", "name eq", "name eq 'x", "name eq x", "name gt 'x'", "colour eq 'x'", "name eq 'x' nor name eq 'y'", "name eq 'x' and", "substringof('x', name)", "(name eq 'x')"} {
+	for _, bad := range []string{"name", "name eq", "name eq 'x", "name eq x", "name gt 'x'", "colour eq 'x'", "name eq 'x' nor name eq 'y'", "name eq 'x' and", "substringof('x', name)", "(name eq 'x')",
+		strings.Repeat("tagValue ne 'x' and ", 50) + "name ne 'x'", "name ne '" + strings.Repeat("''", 4096) + "'"} { // each is held against every tag of every HSM
 		c.do("GET "+filtered(bad), nil).WantError(400, "InvalidFilterInQueryString", "", "resourceType eq")
 	}
 }
