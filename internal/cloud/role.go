@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -195,21 +196,56 @@ func (c *Cloud) RoleAssignments(ctx context.Context) ([]RoleAssignment, error) {
 	return loadAll[RoleAssignment](ctx, c, "ra/")
 }
 
-// DeleteRoleAssignment removes a grant and returns it.
+// ErrLastOwner: without this grant a subscription would have no Owner, and nobody could give anybody a role again.
+var ErrLastOwner = errors.New("cannot delete the last RBAC admin assignment")
+
+// DeleteRoleAssignment removes a grant and returns it. The last Owner of a whole subscription stays: ErrLastOwner.
 func (c *Cloud) DeleteRoleAssignment(ctx context.Context, scope, name string) (out RoleAssignment, err error) {
 	key, err := resourceKey("ra", RoleAssignment{Scope: cleanScope(scope), Name: name}.ID())
 	if err != nil {
 		return RoleAssignment{}, ErrNotFound
 	}
 	err = c.update(ctx, func() ([]store.Cond, []store.Op, error) {
+		now, err := c.grantsRev(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
 		a, rev, err := load[RoleAssignment](ctx, c, key)
+		if err == nil {
+			err = c.spare(ctx, a)
+		}
 		if err != nil {
 			return nil, nil, err
 		}
 		out = a
-		return []store.Cond{unchanged(key, rev)}, []store.Op{remove(key), remove(a.grantKey()), grantsChanged()}, nil
+		return []store.Cond{unchanged(key, rev), unchanged(grantsRevision, now)}, []store.Op{remove(key), remove(a.grantKey()), grantsChanged()}, nil
 	})
 	return out, err
+}
+
+// spare refuses to do without the last Owner of a subscription.
+func (c *Cloud) spare(ctx context.Context, a RoleAssignment) error {
+	if a.Role != RoleOwner || strings.Count(a.Scope, "/") > 2 { // of a part of it
+		return nil
+	}
+	all, err := c.RoleAssignments(ctx)
+	if err != nil {
+		return err
+	}
+	subs, err := c.Subscriptions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range subs {
+		scope := "/subscriptions/" + s.ID
+		another := func(o RoleAssignment) bool {
+			return o.Role == RoleOwner && ScopeContains(o.Scope, scope) && fold(o.ID()) != fold(a.ID())
+		}
+		if ScopeContains(a.Scope, scope) && !slices.ContainsFunc(all, another) {
+			return fmt.Errorf("%w: %s is the only Owner of subscription %s; make another one first (az role assignment create --role Owner --assignee ID --scope %s)", ErrLastOwner, a.PrincipalID, s.ID, scope)
+		}
+	}
+	return nil
 }
 
 // cleanScope brings a scope to one form: a leading slash, no double or trailing ones. "/" is the root.

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -166,5 +167,54 @@ func BenchmarkMay(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A subscription keeps an Owner, also when the last two remove each other at the same time.
+func TestLastOwnerStays(t *testing.T) {
+	t.Parallel()
+	ctx, c := t.Context(), Open(mem.New())
+	site := Site{Tenant: NewGUID(), Subscription: NewGUID()}
+	if err := c.Found(ctx, site, []string{NewGUID(), NewGUID()}); err != nil {
+		t.Fatal(err)
+	}
+	scope := "/subscriptions/" + site.Subscription
+	part, _, err := c.CreateRoleAssignment(ctx, RoleAssignment{Name: NewGUID(), Scope: scope + "/resourceGroups/g", Role: RoleOwner, PrincipalID: NewGUID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.RoleAssignments(ctx)
+	if err != nil || len(all) != 3 {
+		t.Fatal(all, err)
+	}
+	var work sync.WaitGroup
+	errs := make(chan error, 3)
+	for _, a := range all {
+		work.Go(func() { errs <- second(c.DeleteRoleAssignment(ctx, strings.ToUpper(a.Scope), a.Name)) })
+	}
+	work.Wait()
+	close(errs)
+	kept := 0
+	for err := range errs {
+		if errors.Is(err, ErrLastOwner) {
+			kept++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	all, err = c.RoleAssignments(ctx)
+	if err != nil || kept != 1 || len(all) != 1 || all[0].Scope != scope || all[0].Name == part.Name {
+		t.Fatalf("%d were kept: %+v, %v", kept, all, err)
+	}
+	// With another one above, it may go; then that one stays.
+	above, _, err := c.CreateRoleAssignment(ctx, RoleAssignment{Name: NewGUID(), Scope: "/", Role: RoleOwner, PrincipalID: NewGUID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.DeleteRoleAssignment(ctx, scope, all[0].Name); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.DeleteRoleAssignment(ctx, "/", above.Name); !errors.Is(err, ErrLastOwner) {
+		t.Errorf("the last one: %v", err)
 	}
 }

@@ -197,3 +197,24 @@ func TestMetadata(t *testing.T) {
 	c.same(ask("/metadata/endpoints?api-version=2019-05-01"), `[`+one+`]`)
 	c.same(ask("/metadata/endpoints?api-version=2015-01-01"), `{"authentication":{"audiences":["https://management.azure.com"],"loginEndpoint":"https://login.microsoftonline.com"},"galleryEndpoint":"{text}","graphEndpoint":"https://graph.microsoft.com/","portalEndpoint":"{text}"}`)
 }
+
+// The last Owner of the subscription cannot be removed, not even by themselves.
+func TestLastOwner(t *testing.T) {
+	t.Parallel()
+	c := owner(hsmtest.New(t))
+	all, err := c.Cloud.RoleAssignments(t.Context())
+	if err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	for _, a := range all {
+		if a.PrincipalID != c.who {
+			c.do("DELETE ~/providers/Microsoft.Authorization/roleAssignments/"+a.Name, nil).Want(200)
+		}
+	}
+	for _, a := range all {
+		if a.PrincipalID == c.who {
+			c.do("DELETE ~/providers/Microsoft.Authorization/roleAssignments/"+a.Name, nil).WantError(409, "Conflict", "", "Owner of subscription")
+		}
+	}
+	c.do("GET ~/resourceGroups", nil).Want(200)
+}
