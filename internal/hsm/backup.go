@@ -86,6 +86,10 @@ func (h *HSM) pinnedRecords(ctx context.Context, j *runningJob, rev store.Rev) i
 				return
 			}
 			for _, kv := range page.KVs {
+				if len(kv.Val) > largestRecord { // of an earlier server; what a restore would refuse must not be taken for a backup
+					yield(backup.Record{}, fmt.Errorf("%w: record %s has %d bytes, and no restore takes more than %d; make what it holds smaller, or delete it", ErrLimit, kv.Key[len(prefix):], len(kv.Val), largestRecord))
+					return
+				}
 				if !yield(backup.Record{Name: kv.Key[len(prefix):], Sealed: kv.Val}, nil) {
 					return
 				}

@@ -52,6 +52,23 @@ func TestLargeDefinitionDoesNotSpoilBackups(t *testing.T) {
 	r.sound()
 }
 
+// What an earlier server has stored is found when it is backed up, not when it is needed.
+func TestBackupRefusesARecordThatNoRestoreTakes(t *testing.T) {
+	t.Parallel()
+	r, _ := newActiveDR(t)
+	v := r.view()
+	d := rbac.Definition{ID: rbac.DefinitionID(newGUID()), Actions: []string{strings.Repeat("x", 1_043_000)}}
+	must[store.Rev](t)(r.cfg.Store.Txn(t.Context(), nil, []store.Op{v.put(definitionName(d.ID), stamp{}, d)}))
+	j, err := r.StartBackup(t.Context(), admin, sasTarget(backupURI))
+	doc := r.wait(j, err)
+	if doc.Status != JobFailed || !strings.Contains(doc.ErrorMessage, string(d.ID)) {
+		t.Errorf("%+v", doc)
+	}
+	must[rbac.Definition](t)(r.DeleteDefinition(t.Context(), admin, rbac.ScopeRoot, d.ID))
+	r.succeed(r.StartBackup(t.Context(), admin, sasTarget(backupURI)))
+	r.sound()
+}
+
 // Nor does anything else commit what a restore would not take.
 func TestCommitRefusesARecordThatNoRestoreTakes(t *testing.T) {
 	t.Parallel()
