@@ -114,6 +114,9 @@ func (s Set) check() (Set, error) {
 	case len(s.ServiceTags) > 0:
 		return Set{}, bad("networkAcls.serviceTags are not supported: this server does not know a service's addresses; name them in ipRules")
 	}
+	if n := len(s.IPRules); n > 10*MaxIPRules { // each is compared with the others; some may be there twice
+		return Set{}, bad("networkAcls has %d ipRules, and there can be %d", n, MaxIPRules)
+	}
 	for i, r := range s.IPRules {
 		p, err := parseRule(r.Value)
 		if err != nil {

@@ -71,6 +71,20 @@ func TestParseOver(t *testing.T) {
 	}
 }
 
+// Rules that are there twice are one; but not without bounds, since each is compared with the others.
+func TestParseManyRules(t *testing.T) {
+	t.Parallel()
+	same := func(n int) []byte {
+		return []byte(`{"defaultAction":"Deny","ipRules":[` + strings.TrimSuffix(strings.Repeat(`{"value":"10.0.0.1"},`, n), ",") + `]}`)
+	}
+	if s, err := netrule.Parse(netrule.Set{}, same(100)); err != nil || len(s.IPRules) != 1 {
+		t.Errorf("%d rules, %v", len(s.IPRules), err)
+	}
+	if _, err := netrule.Parse(netrule.Set{}, same(101)); !errors.Is(err, netrule.ErrBad) {
+		t.Errorf("101 rules: %v", err)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	rules := func(values ...string) string {

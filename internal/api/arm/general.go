@@ -122,6 +122,9 @@ func putGroup(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
+	if err := checkTags(body.Tags); err != nil {
+		return azhttp.Reply{}, err
+	}
 	g, created, err := q.h.cfg.Cloud.PutResourceGroup(q.Context(), cloud.ResourceGroup{Subscription: q.Param("sub"), Name: q.Param("rg"), Location: body.Location, Tags: body.Tags})
 	status := http.StatusOK
 	if created {
@@ -136,6 +139,9 @@ func patchGroup(q *request) (azhttp.Reply, error) {
 		Tags map[string]string `json:"tags"`
 	}
 	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	if err := checkTags(body.Tags); err != nil {
 		return azhttp.Reply{}, err
 	}
 	g, err := q.resourceGroup()

@@ -56,6 +56,9 @@ type hsmBody struct {
 	} `json:"properties"`
 }
 
+// maxIdentities is how many a body may name; each is compared with the others, and looked up.
+const maxIdentities = 100
+
 // readHSM reads a body and refuses what no managed HSM can have.
 func (q *request) readHSM() (body hsmBody, err error) {
 	if err := q.Decode(&body); err != nil {
@@ -65,6 +68,8 @@ func (q *request) readHSM() (body hsmBody, err error) {
 	switch {
 	case p.CreateMode != "" && !strings.EqualFold(p.CreateMode, "default") && !strings.EqualFold(p.CreateMode, "recover"):
 		return body, fmt.Errorf("%w: createMode is default or recover, got %q", fleet.ErrBadResource, p.CreateMode)
+	case body.Identity != nil && len(body.Identity.UserAssigned) > maxIdentities:
+		return body, fmt.Errorf("%w: identity.userAssignedIdentities names %d identities, and a managed HSM has at most %d", fleet.ErrBadResource, len(body.Identity.UserAssigned), maxIdentities)
 	case p.SoftDelete != nil && !*p.SoftDelete:
 		return body, fmt.Errorf("%w: enableSoftDelete cannot be false: soft delete is always on for managed HSMs", fleet.ErrBadResource)
 	}

@@ -24,6 +24,16 @@ var tagRoutes = func() (rows []route) {
 	return rows
 }()
 
+// maxTags is how many tags a body may have, as many as a resource can: each is compared with the others.
+const maxTags = 50
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return fmt.Errorf("%w: a resource has at most %d tags, got %d", fleet.ErrBadResource, maxTags, len(tags))
+	}
+	return nil
+}
+
 // tagChange makes the tags that follow old ones, which it must not change.
 type tagChange func(old map[string]string) (map[string]string, error)
 
@@ -51,6 +61,9 @@ func putTags(q *request) (azhttp.Reply, error) {
 	if err := q.Decode(&body); err != nil {
 		return azhttp.Reply{}, err
 	}
+	if err := checkTags(body.Properties.Tags); err != nil {
+		return azhttp.Reply{}, err
+	}
 	return q.changeTags(func(map[string]string) (map[string]string, error) { return body.Properties.Tags, nil })
 }
 
@@ -59,6 +72,9 @@ func putTags(q *request) (azhttp.Reply, error) {
 func patchTags(q *request) (azhttp.Reply, error) {
 	var body tagsBody
 	if err := q.Decode(&body); err != nil {
+		return azhttp.Reply{}, err
+	}
+	if err := checkTags(body.Properties.Tags); err != nil {
 		return azhttp.Reply{}, err
 	}
 	given := body.Properties.Tags
@@ -97,7 +113,10 @@ func (q *request) changeTags(change tagChange) (azhttp.Reply, error) {
 		if err != nil {
 			return azhttp.Reply{}, err
 		}
-		if g.Tags, err = change(g.Tags); err != nil {
+		if g.Tags, err = change(g.Tags); err == nil {
+			err = checkTags(g.Tags)
+		}
+		if err != nil {
 			return azhttp.Reply{}, err
 		}
 		g, _, err = q.h.cfg.Cloud.PutResourceGroup(q.Context(), g)

@@ -1,6 +1,7 @@
 package arm_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,4 +47,35 @@ func TestTags(t *testing.T) {
 		t.Errorf("%+v", got.Tags)
 	}
 	c.do("GET ~/resourceGroups/other/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM"+behind, nil).Want(404)
+}
+
+// What a body may name is bounded, whatever is done with it: each is compared with the others.
+func TestBodiesHaveBounds(t *testing.T) {
+	t.Parallel()
+	c := owner(hsmtest.New(t))
+	c.do("PUT "+group, `{"location":"westus3"}`).Want(201)
+	c.do("PUT "+mine, c.hsmBody("")).Want(200)
+	many := func(n int, value string) string {
+		var parts []string
+		for i := range n {
+			parts = append(parts, fmt.Sprintf(`"%d":%s`, i, value))
+		}
+		return "{" + strings.Join(parts, ",") + "}"
+	}
+	const behind = "/providers/Microsoft.Resources/tags/default"
+	for _, of := range []string{mine, group} {
+		c.do("PUT "+of+behind, `{"properties":{"tags":`+many(50, `"x"`)+`}}`).Want(200)
+		c.do("PUT "+of+behind, `{"properties":{"tags":`+many(51, `"x"`)+`}}`).WantError(400, "BadRequest", "", "50 tags")
+		for _, operation := range []string{"Merge", "Replace", "Delete"} {
+			c.do("PATCH "+of+behind, `{"operation":"`+operation+`","properties":{"tags":`+many(51, `"y"`)+`}}`).WantError(400, "BadRequest", "", "50 tags")
+		}
+		c.do("PATCH "+of+behind, `{"operation":"Merge","properties":{"tags":{"another":"x"}}}`).WantError(400, "BadRequest", "", "50 tags")
+	}
+	for _, target := range []string{"PUT " + group, "PATCH " + group} {
+		c.do(target, `{"location":"westus3","tags":`+many(51, `"x"`)+`}`).WantError(400, "BadRequest", "", "50 tags")
+	}
+	for _, target := range []string{"PUT " + mine, "PATCH " + mine} {
+		c.do(target, strings.Replace(c.hsmBody(""), `"sku"`, `"identity":{"type":"UserAssigned","userAssignedIdentities":`+many(101, "null")+`},"sku"`, 1)).WantError(400, "BadRequest", "", "101 identities")
+		c.do(target, strings.Replace(c.hsmBody(""), `"sku"`, `"identity":{"type":"UserAssigned","userAssignedIdentities":`+many(100, "null")+`},"sku"`, 1)).Want(200)
+	}
 }
