@@ -2,6 +2,7 @@ package arm
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -35,11 +36,18 @@ func authorizationRoute(q *request) (func(*request) (azhttp.Reply, error), bool)
 			if err := q.permit(r.action, q.Param("scope")); err != nil {
 				return azhttp.Reply{}, err
 			}
+			if len(q.Param("scope")) > maxScope {
+				return azhttp.Reply{}, &azhttp.Problem{Status: http.StatusBadRequest, Code: "InvalidParameter", Message: fmt.Sprintf(
+					"The scope in the request path has more than %d bytes. Use that of a subscription, a resource group or a resource.", maxScope)}
+			}
 			return r.handle(q)
 		}, true
 	}
 	return nil, false
 }
+
+// maxScope is the longest scope of a role, bytes: a list holds it against every assignment there is.
+const maxScope = 1024
 
 var authorizationRoutes = map[string]route{
 	"GET roledefinitions":        {action: "Microsoft.Authorization/roleDefinitions/read", handle: listRoleDefinitions},

@@ -218,3 +218,17 @@ func TestLastOwner(t *testing.T) {
 	}
 	c.do("GET ~/resourceGroups", nil).Want(200)
 }
+
+// A scope is no longer than that of an assignment can be.
+func TestLongScope(t *testing.T) {
+	t.Parallel()
+	c := owner(hsmtest.New(t))
+	const roles = "/providers/Microsoft.Authorization/"
+	fits := strings.Repeat("/a", (1024-len(c.sub()))/2)
+	for _, what := range []string{"roleAssignments", "roleDefinitions", "roleAssignments/" + hsmtest.NewGUID()} {
+		if got := c.do("GET ~"+fits+roles+what, nil); got.Status == 400 || got.Status == 403 {
+			t.Errorf("%s: %d %s", what, got.Status, got.Body)
+		}
+		c.do("GET ~"+fits+"/aa"+roles+what, nil).WantError(400, "InvalidParameter", "", "1024 bytes")
+	}
+}
