@@ -65,6 +65,9 @@ the chain is broken.`, func(context.Context) error {
 }
 
 func (v *auditVerify) run(args []string) error {
+	if v.want.Head == "" {
+		v.note("Without --expect-head, lines cut off at the end are not noticed.")
+	}
 	columns := []string{"entries", "head", "checkpoints", "linesAfterLastCheckpoint"}
 	if len(args) == 1 && isFolder(args[0]) {
 		list, err := v.folder(args[0])
@@ -150,9 +153,6 @@ func (v *auditVerify) chain(files []string) (auditReport, error) {
 	p.end()
 	if err != nil {
 		return auditReport{}, err
-	}
-	if v.want.Head == "" {
-		v.note("Without --expect-head, lines cut off at the end are not noticed.")
 	}
 	out := auditReport{Entries: n, Head: rep.Head.String(), Checkpoints: rep.Checkpoints, Since: rep.SinceCheck, Signers: []string{}, BackSteps: rep.BackSteps}
 	if rep.From.Seq > 0 {

@@ -30,7 +30,7 @@ func (f *eventFilter) flags(c *cobra.Command) *cobra.Command {
 	fs.StringVar(&f.principal, "principal", "", "events of this caller: object id, application id or user name")
 	fs.StringVar(&f.key, "key", "", "events of the key with this name")
 	fs.StringVar(&f.operation, "operation", "", "events of this operation, such as KeySign")
-	fs.StringVar(&f.result, "result", "", "events with this outcome: Success, Denied or Failed")
+	fs.StringVar(&f.result, "result", "", "events with this outcome: Success, Denied, Failed, or Started (control plane: before a change)")
 	fs.StringVar(&f.callerIP, "caller-ip", "", "events of callers at this address")
 	fs.StringVar(&f.request, "request-id", "", "events of the request with this x-ms-request-id (correlationId)")
 	fs.StringVar(&f.after, "from", "", "head SEQ:HASH that files which you have moved elsewhere ended with")
@@ -62,10 +62,10 @@ func (f *eventFilter) parse(now time.Time) error {
 		*p.to = t
 	}
 	switch f.result {
-	case "", "Success", "Denied", "Failed":
+	case "", "Success", "Denied", "Failed", "Started":
 		return nil
 	}
-	return fmt.Errorf("--result %s is not an outcome; use Success, Denied or Failed", f.result)
+	return fmt.Errorf("--result %s is not an outcome; use Success, Denied, Failed or, for the control plane, Started", f.result)
 }
 
 func (f *eventFilter) fits(e *audit.Entry) bool {

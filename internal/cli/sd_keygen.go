@@ -55,6 +55,9 @@ func (k keygen) run(ctx context.Context, a *app) error {
 	if k.days < 1 || k.days > 36500 {
 		return wrongUse("--days %d: use 1 to 36500", k.days)
 	}
+	if st, err := os.Stat(k.dir); err != nil || !st.IsDir() { // before anybody is asked for passwords
+		return wrongUse("--directory %s is no folder that is there; make it, or mount the medium it is on", k.dir)
+	}
 	pairs := make([]pair, k.count)
 	for i := range pairs {
 		base := filepath.Join(k.dir, fmt.Sprintf("%s_%d", k.prefix, i))

@@ -30,7 +30,7 @@ the right files first, and put them back: then there is nothing to accept. A dam
 what stood from there on is kept beside it, in a file named after that line.
 
 That entries were lost, which, who accepted it and why becomes an entry of the log. The server must be stopped.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if reason == "" {
 				return errors.New("--reason: say how the entries were lost")

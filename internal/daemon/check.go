@@ -36,7 +36,7 @@ each HSM. The exit code is 0 only if all of them are sound.
 What a crash interrupted is settled first, exactly as a start of the server would settle it: jobs that
 ran are ended as failed, half-made HSMs are removed, begun purges are finished. Nothing else is changed,
 and nothing is sent anywhere.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := logger(c.ErrOrStderr(), verbose)
 			if config == "" {

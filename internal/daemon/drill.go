@@ -27,7 +27,7 @@ destroy and purge it, rebuild it in another region from its security domain, a q
 and its last backup, and prove that every key, version, attribute, tag and role assignment is back.
 
 Everything happens in a temporary folder on loopback. The exit code is 0 only if every proof held.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Out, o.Tool = c.OutOrStdout(), siblingTool()
 			o.Start = startDrillCloud(o.Keys, logger(c.ErrOrStderr(), verbose))

@@ -38,7 +38,7 @@ refused at once, with tokens from before too.`}
 
 // ordering makes a command that hands in one order. fill puts arguments and flags into it.
 func ordering(dir *string, verb, use, short string, args int, fill func(c *cobra.Command, args []string, o *registrar.Order) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(args), RunE: func(c *cobra.Command, args []string) error {
+	return &cobra.Command{Use: use, Short: short, Args: exactly(args), RunE: func(c *cobra.Command, args []string) error {
 		o := registrar.Order{Verb: verb}
 		if len(args) > 0 {
 			o.Name = args[0]

@@ -54,7 +54,7 @@ unmodified Azure clients work under Azure's own names:
   az login -u "$AZURE_USERNAME" -p "$AZURE_PASSWORD"
 
 Nothing dials outward. This is for development and rehearsal: its secrets lie in DIR.`,
-		Args: cobra.NoArgs,
+		Args: exactly(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg.Log = logger(c.ErrOrStderr(), verbose)
 			return runDev(c.Context(), cfg, c.OutOrStdout())
@@ -96,4 +96,15 @@ func runDev(ctx context.Context, cfg DevConfig, out io.Writer) error {
 	fmt.Fprintf(out, "ready %s proxy=%s read=%s\n", d.names.origin("localhost"), d.Get("HTTPS_PROXY"), d.path("env.sh"))
 	<-ctx.Done()
 	return d.Close()
+}
+
+// exactly demands n arguments, and shows how the command is written when there are others. It repeats none of them: what stands
+// in the wrong place may be a secret.
+func exactly(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("the command is: %s (arguments beside flags: %d, needed: %d)", c.UseLine(), len(args), n)
+		}
+		return nil
+	}
 }

@@ -29,7 +29,7 @@ func ownerCommand() *cobra.Command {
 
 The server must be stopped. An Owner may make and delete HSMs and say who else may; they have no access to keys.
 That it happened, and who on this machine did it, becomes an entry of the audit logs of the control plane and of every HSM.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := ReadConfig(config)
 			if err != nil {

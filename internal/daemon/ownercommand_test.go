@@ -59,7 +59,7 @@ func TestOwnerAdd(t *testing.T) {
 	r.stop(s)
 
 	refused("no GUID", "is not an object id", "me@example.com")
-	refused("nobody", "accepts 1 arg")
+	refused("nobody", "owner add --config FILE OBJECT-ID [flags] (arguments beside flags: 0, needed: 1)")
 	if out, err := add(strings.ToUpper(siteOwner), "--reason", "the last one gave it up"); err != nil || !strings.Contains(out, siteOwner+" is Owner") || !strings.Contains(out, "those of 2 HSMs") {
 		t.Fatalf("%v %s", err, out)
 	}

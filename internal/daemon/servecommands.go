@@ -26,7 +26,7 @@ import (
 // withConfig makes a command that does something with a configuration file.
 func withConfig(c *cobra.Command, run func(c *cobra.Command, cfg Config) error) *cobra.Command {
 	var file string
-	c.Args = cobra.NoArgs
+	c.Args = exactly(0)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := ReadConfig(file)
 		if err != nil {
@@ -284,7 +284,10 @@ func runStatus(ctx context.Context, addr string, out io.Writer) error {
 
 // lines are what status says of an HSM below its state.
 func (d *hsmHealth) lines(now time.Time) (out []string) {
-	if d.State == "Sealed" {
+	switch d.State {
+	case "Unavailable":
+		out = append(out, "it could not be opened; the log says why, and redoubtd check once the server is stopped")
+	case "Sealed":
 		out = append(out, "its root cannot be opened with passphrase-file, the log says why; put the passphrase that it was sealed with back, no restart is needed")
 	}
 	switch {

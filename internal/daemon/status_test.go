@@ -19,6 +19,7 @@ func TestStatusLines(t *testing.T) {
 	}{
 		{hsmHealth{State: "Provisioned"}, ""},
 		{hsmHealth{State: "Provisioned", Unconfirmed: true}, "a security domain was given out and its download not confirmed: the HSM is not activated; download it again, to the end"},
+		{hsmHealth{State: "Unavailable"}, "it could not be opened; the log says why, and redoubtd check once the server is stopped"},
 		{hsmHealth{State: "Sealed", LastBackup: &at}, "its root cannot be opened with passphrase-file, the log says why; put the passphrase that it was sealed with back, no restart is needed|" +
 			"last good backup 2026-01-01T01:04:03Z, 26h0m2s ago"},
 		{hsmHealth{State: "Active"}, "no good backup of its present content"},
