@@ -12,11 +12,12 @@ import (
 	"redoubt/internal/client"
 )
 
-// TestOwnerAdd: when the only Owner has lost the role, an operator gives it back on the stopped server, and the audit log of
+// TestOwnerAdd: when no Owner is left who can sign in, an operator gives it back on the stopped server, and the audit log of
 // every HSM, of a soft-deleted one too, tells of it.
 func TestOwnerAdd(t *testing.T) {
 	t.Parallel()
 	r := newRealm(t, "")
+	r.rewrite(`owners = ["`+siteOwner+`"]`, `owners = ["`+siteOwner+`", "0c0c0c0c-0b0b-0c0c-0d0d-0e0e0e0e0e0e"]`)
 	r.init()
 	s := r.serve(ServeOptions{})
 	ctx := t.Context()
@@ -44,14 +45,23 @@ func TestOwnerAdd(t *testing.T) {
 	}
 	refused("a running server", "the server runs; stop it first", stranger)
 
-	// The owner gives the role up.
+	// The owner gives the role up; the other one has left, and nobody can sign in as them.
 	token := r.idp.sign(r.idp.good("https://" + siteHost))
 	roles := "https://" + siteHost + "/subscriptions/" + siteSub + "/providers/Microsoft.Authorization/roleAssignments"
-	var list struct{ Value []struct{ ID string } }
-	if err := json.NewDecoder(r.ask(http.MethodGet, roles+"?api-version=2022-04-01", token).Body).Decode(&list); err != nil || len(list.Value) != 1 {
+	var list struct {
+		Value []struct {
+			ID         string
+			Properties struct{ PrincipalID string }
+		}
+	}
+	if err := json.NewDecoder(r.ask(http.MethodGet, roles+"?api-version=2022-04-01", token).Body).Decode(&list); err != nil || len(list.Value) != 2 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if resp := r.ask(http.MethodDelete, "https://"+siteHost+list.Value[0].ID+"?api-version=2022-04-01", token); resp.StatusCode != http.StatusOK {
+	own := list.Value[0]
+	if own.Properties.PrincipalID != siteOwner {
+		own = list.Value[1]
+	}
+	if resp := r.ask(http.MethodDelete, "https://"+siteHost+own.ID+"?api-version=2022-04-01", token); resp.StatusCode != http.StatusOK {
 		t.Fatalf("%d", resp.StatusCode)
 	}
 	_, err := r.client().CreateHSM(ctx, group, "two", client.CreateHSM{Location: region, Administrators: []string{siteOwner}, RetentionDays: 7})
