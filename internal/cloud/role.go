@@ -139,8 +139,15 @@ func (a RoleAssignment) grantKey() string {
 	return "rax/" + fold(a.PrincipalID+"|"+a.Role+"|"+a.Scope)
 }
 
+// MaxRoleAssignments is how many there can be, Azure's limit for a subscription. (Those who create some at the same time
+// may get a few more.)
+const MaxRoleAssignments = 4000
+
+// ErrTooMany: there are MaxRoleAssignments.
+var ErrTooMany = errors.New("no more role assignments can be created")
+
 // CreateRoleAssignment stores a grant. Repeating it under the same name and scope is allowed and returns
-// the one that is there; ErrExists when the same grant has another name, or the name another grant.
+// the one that is there; ErrExists when the same grant has another name, or the name another grant; ErrTooMany.
 func (c *Cloud) CreateRoleAssignment(ctx context.Context, a RoleAssignment) (out RoleAssignment, created bool, err error) {
 	def, ok := FindRoleDefinition(a.Role)
 	switch {
@@ -171,6 +178,11 @@ func (c *Cloud) CreateRoleAssignment(ctx context.Context, a RoleAssignment) (out
 				return nil, nil, gerr
 			}
 			return nil, nil, fmt.Errorf("role assignment: the same grant %w", ErrExists)
+		}
+		if g, err := c.grantsNow(ctx); err != nil {
+			return nil, nil, err
+		} else if g.total >= MaxRoleAssignments {
+			return nil, nil, fmt.Errorf("%w: there are %d; delete some, or give roles to groups", ErrTooMany, g.total)
 		}
 		out = a
 		return []store.Cond{absent(key), absent(a.grantKey())}, []store.Op{put(key, a), put(a.grantKey(), a.ID()), grantsChanged()}, nil

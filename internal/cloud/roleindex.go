@@ -29,8 +29,9 @@ type roleIndex struct {
 
 // grants are all role assignments at one revision. They are not changed.
 type grants struct {
-	rev store.Rev          // of grantsRevision
-	of  map[string][]grant // by principal, in lower case
+	rev   store.Rev          // of grantsRevision
+	of    map[string][]grant // by principal, in lower case
+	total int                // of all assignments
 }
 
 type grant struct {
@@ -76,9 +77,9 @@ func (c *Cloud) grantsRev(ctx context.Context) (store.Rev, error) {
 	return kv.Mod, nil
 }
 
-// indexGrants leaves out assignments of roles that there are not.
+// indexGrants counts assignments of roles that there are not, and leaves them out otherwise.
 func indexGrants(all []RoleAssignment, rev store.Rev) *grants {
-	g := &grants{rev: rev, of: make(map[string][]grant)}
+	g := &grants{rev: rev, of: make(map[string][]grant), total: len(all)}
 	for _, a := range all {
 		if d, ok := FindRoleDefinition(a.Role); ok {
 			id := fold(a.PrincipalID)

@@ -137,6 +137,27 @@ func TestRoleIndexUnderWrites(t *testing.T) {
 	work.Wait()
 }
 
+// fillAssignments makes n assignments of Reader on groups g0, g1 and so on, in bulk.
+func fillAssignments(t testing.TB, s store.Store, n int) (all []RoleAssignment) {
+	var ops []store.Op
+	for i := range n {
+		a := RoleAssignment{Name: NewGUID(), Scope: fmt.Sprintf("/subscriptions/s/resourceGroups/g%d", i), Role: RoleReader, PrincipalID: NewGUID()}
+		key, err := resourceKey("ra", a.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, ops = append(all, a), append(ops, put(key, a), put(a.grantKey(), a.ID()))
+		if len(ops) < store.MaxOps-2 && i < n-1 {
+			continue
+		}
+		if _, err := s.Txn(t.Context(), nil, append(ops, grantsChanged())); err != nil {
+			t.Fatal(err)
+		}
+		ops = nil
+	}
+	return all
+}
+
 func first[A, B any](a A, _ B, err error) (A, error) { return a, err }
 
 func second[A any](_ A, err error) error { return err }
@@ -151,22 +172,39 @@ func BenchmarkMay(b *testing.B) {
 			}
 			b.Cleanup(func() { _ = s.Close() })
 			ctx, c, id := b.Context(), Open(s), NewGUID()
-			for i := range n {
-				a := RoleAssignment{Name: NewGUID(), Scope: fmt.Sprintf("/subscriptions/s/resourceGroups/g%d", i), Role: RoleReader, PrincipalID: NewGUID()}
-				if i == n/2 {
-					a.Role, a.PrincipalID = RoleManagedHSMContributor, id
-				}
-				if _, _, err := c.CreateRoleAssignment(ctx, a); err != nil {
-					b.Fatal(err)
-				}
+			fillAssignments(b, s, n-1)
+			mine := RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/s/resourceGroups/mine", Role: RoleManagedHSMContributor, PrincipalID: id}
+			if _, _, err := c.CreateRoleAssignment(ctx, mine); err != nil {
+				b.Fatal(err)
 			}
-			at := fmt.Sprintf("/subscriptions/s/resourceGroups/g%d/providers/Microsoft.KeyVault/managedHSMs/x", n/2)
+			at := mine.Scope + "/providers/Microsoft.KeyVault/managedHSMs/x"
 			for b.Loop() {
 				if is, err := c.May(ctx, []string{id}, at, hsmWrite); !is || err != nil {
 					b.Fatal(is, err)
 				}
 			}
 		})
+	}
+}
+
+// There is an end to assignments; what is there may be asked for again, and makes room when it goes.
+func TestRoleAssignmentsHaveALimit(t *testing.T) {
+	t.Parallel()
+	ctx, s := t.Context(), mem.New()
+	all := fillAssignments(t, s, MaxRoleAssignments)
+	c := Open(s)
+	more := RoleAssignment{Name: NewGUID(), Scope: "/subscriptions/s", Role: RoleReader, PrincipalID: NewGUID()}
+	if _, _, err := c.CreateRoleAssignment(ctx, more); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, created, err := c.CreateRoleAssignment(ctx, all[7]); created || err != nil {
+		t.Errorf("one that is there: %v, %v", created, err)
+	}
+	if _, err := c.DeleteRoleAssignment(ctx, all[7].Scope, all[7].Name); err != nil {
+		t.Error(err)
+	}
+	if _, created, err := c.CreateRoleAssignment(ctx, more); !created || err != nil {
+		t.Errorf("where there is room: %v, %v", created, err)
 	}
 }
 

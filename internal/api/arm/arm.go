@@ -237,7 +237,7 @@ func wireError(err error) error {
 		is     error
 		status int
 		code   string
-	}{{cloud.ErrNotFound, 404, "ResourceNotFound"}, {cloud.ErrLastOwner, 409, "Conflict"}, {cloud.ErrExists, 409, "Conflict"}, {cloud.ErrInvalid, 400, "InvalidParameter"}, {cloud.ErrBusy, 409, "Conflict"}} {
+	}{{cloud.ErrNotFound, 404, "ResourceNotFound"}, {cloud.ErrLastOwner, 409, "Conflict"}, {cloud.ErrTooMany, 400, "RoleAssignmentLimitExceeded"}, {cloud.ErrExists, 409, "Conflict"}, {cloud.ErrInvalid, 400, "InvalidParameter"}, {cloud.ErrBusy, 409, "Conflict"}} {
 		if errors.Is(err, m.is) {
 			return &azhttp.Problem{Status: m.status, Code: m.code, Message: err.Error()}
 		}
