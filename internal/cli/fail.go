@@ -122,6 +122,8 @@ func adviceFor(err error) string {
 		return "Make a new SAS token with the permissions rl for this container, or sign in with a role that may read blobs."
 	case errors.As(err, &e) && e.Status == http.StatusUnauthorized:
 		return "The token was refused: check the tenant you signed in to, and the clock."
+	case errors.As(err, &e) && (e.Code == "AccessDenied" || e.Code == "AuthorizationFailed"):
+		return "If somebody else was meant to ask: AZURE_CLIENT_ID and its like go before az login; --auth az asks as az login does."
 	}
 	return ""
 }

@@ -27,6 +27,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	run(t, elsewhere, nil, "key", "list", "--hsm-name", "contoso", "--suffix", "example.com").want(t, 1, "did not ask for a sign-in", "--suffix")
 	unknown := &wire{routes: map[string]http.HandlerFunc{"GET contoso.example.com/keys": says(404, `{"error":{"code":"ResourceNotFound","message":"no such HSM"}}`)}}
 	run(t, unknown, nil, "key", "list", "--hsm-name", "contoso", "--suffix", "example.com").want(t, 3, "(ResourceNotFound) no such HSM")
+	denied := &wire{routes: map[string]http.HandlerFunc{"GET " + hsm + "/keys": says(403, `{"error":{"code":"AccessDenied","message":"Not authorized."}}`)}}
+	run(t, denied, nil, list...).want(t, 1, "(AccessDenied) Not authorized.", "--auth az asks as az login does")
 	run(t, &wire{}, nil).want(t, 0, "Available Commands")
 
 	ctx, cancel := context.WithCancel(t.Context())
