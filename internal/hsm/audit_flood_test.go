@@ -3,9 +3,11 @@ package hsm
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
+	"redoubt/internal/key"
 	"redoubt/internal/unlock"
 )
 
@@ -34,4 +36,20 @@ func TestSealedAuditIsBounded(t *testing.T) {
 	if n := len(r.auditLog()); n > 300 {
 		t.Errorf("%d entries", n)
 	}
+}
+
+// Texts that a caller makes long are cut before the entry waits for the file, and take nothing else of it away.
+func TestLongTextsInEntries(t *testing.T) {
+	t.Parallel()
+	r := newTestHSM(t)
+	r.create("k", ecSpec)
+	alg := key.Algorithm(strings.Repeat("x", 1<<20))
+	if _, err := r.Sign(t.Context(), user, "k", "", alg, make([]byte, 32)); err == nil {
+		t.Fatal("an algorithm that there is not")
+	}
+	e := r.entries("KeySign")
+	if len(e) != 1 || e[0].Details["keyVersion"] == "" || len(e[0].Details["algorithm"]) != longestNote || len(e[0].Append(nil)) > 4*longestNote {
+		t.Errorf("%d entries: %.300v", len(e), e)
+	}
+	r.check()
 }

@@ -30,7 +30,7 @@ func (c *call) entry(err error) audit.Entry {
 		e.Status = c.op.status()
 	}
 	if err != nil {
-		e.Result, e.Reason = "Failed", err.Error()
+		e.Result, e.Reason = "Failed", shortened(err.Error())
 		if errors.Is(err, rbac.ErrDenied) || c.who.Barred != nil {
 			e.Result = "Denied"
 		}

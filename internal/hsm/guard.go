@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"redoubt/internal/rbac"
@@ -262,10 +263,21 @@ func (c *call) commit(ctx context.Context, ch change) error {
 	return nil
 }
 
+// longestNote bounds what stands in one place of an audit entry, bytes: entries wait in memory, and callers choose some of
+// the texts. It is that of the address of a container.
+const longestNote = 2048
+
 // note adds a detail to the call's audit entry.
 func (c *call) note(k, v string) {
 	if c.details == nil {
 		c.details = make(map[string]string)
 	}
-	c.details[k] = v
+	c.details[k] = shortened(v)
+}
+
+func shortened(s string) string {
+	if len(s) <= longestNote {
+		return s
+	}
+	return strings.Clone(s[:longestNote]) // which does not hold the rest
 }

@@ -64,7 +64,13 @@ func (q *request) keyCall() (k keyCall, err error) {
 	return k, nil
 }
 
-func cut(s string, n int) string { return s[:min(len(s), n)] }
+// cut cuts a text that a client chose. What is left does not hold the rest: entries wait in memory.
+func cut(s string, n int) string {
+	if len(s) > n {
+		return strings.Clone(s[:n])
+	}
+	return s
+}
 
 func createHSMKey(q *request) (azhttp.Reply, error) {
 	k, err := q.keyCall()

@@ -81,9 +81,10 @@ func Unquery(s string) string {
 	return s
 }
 
+// clip cuts a text that a client chose. What is left does not hold the rest: entries wait in memory.
 func clip(s string, n int) string {
 	if len(s) > n {
-		return s[:n]
+		return strings.Clone(s[:n])
 	}
 	return s
 }
