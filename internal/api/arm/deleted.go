@@ -48,7 +48,7 @@ func (q *request) deleted() (fleet.Resource, error) {
 	r, err := q.h.cfg.Fleet.GetDeleted(q.Param("name"))
 	if err != nil || !cloud.SameName(r.Subscription, q.Param("sub")) || !strings.EqualFold(r.Location, q.Param("loc")) {
 		return fleet.Resource{}, &azhttp.Problem{Status: http.StatusNotFound, Code: "DeletedManagedHsmNotFound",
-			Message: fmt.Sprintf("No deleted managed HSM '%s' in location '%s'.", q.Param("name"), q.Param("loc"))}
+			Message: fmt.Sprintf("No deleted managed HSM '%s' in location '%s'; az keyvault list-deleted --resource-type hsm shows those there are.", q.Param("name"), q.Param("loc"))}
 	}
 	return r, nil
 }

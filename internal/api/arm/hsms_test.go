@@ -47,7 +47,7 @@ func TestLifeOfAnHSM(t *testing.T) {
 	const deleted = `{"id":"~/providers/Microsoft.KeyVault/locations/westus3/deletedManagedHSMs/ContosoMHSM","name":"ContosoMHSM","type":"Microsoft.KeyVault/deletedManagedHSMs","properties":{"mhsmId":"~/resourceGroups/ContosoResourceGroup/providers/Microsoft.KeyVault/managedHSMs/ContosoMHSM","location":"westus3","deletionDate":"2026-01-02T03:04:05Z","scheduledPurgeDate":"2026-01-30T03:04:05Z","purgeProtectionEnabled":false,"tags":{}}}`
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/deletedManagedHSMs", nil).Want(200), `{"value":[`+deleted+`]}`)
 	c.same(c.do("GET ~/providers/Microsoft.KeyVault/locations/WestUS3/deletedManagedHSMs/contosomhsm", nil).Want(200), deleted)
-	c.do("GET ~/providers/Microsoft.KeyVault/locations/eastus/deletedManagedHSMs/contosomhsm", nil).WantError(404, "DeletedManagedHsmNotFound", "")
+	c.do("GET ~/providers/Microsoft.KeyVault/locations/eastus/deletedManagedHSMs/contosomhsm", nil).WantError(404, "DeletedManagedHsmNotFound", "", "list-deleted")
 	c.do("PUT "+mine, c.hsmBody("")).WantError(409, "ConflictError", "", "az keyvault recover --hsm-name ContosoMHSM", "az keyvault purge")
 
 	c.same(c.do("PUT "+mine, c.hsmBody(`,"createMode":"recover"`)).Want(200), hsmResource(noIdentity, "Succeeded", "Active"))
