@@ -30,6 +30,7 @@ type health struct {
 	Throttled   uint64      `json:"throttled"` // requests refused with 429 since the start
 	Free        uint64      `json:"dataFreeBytes,omitempty"`
 	Size        uint64      `json:"dataSizeBytes,omitempty"`
+	Issuers     []string    `json:"issuersFailing,omitempty"` // whose keys could not be fetched when that was last tried
 	HSMs        []hsmHealth `json:"hsms"`
 }
 
@@ -144,6 +145,11 @@ func (s *Server) status(ctx context.Context, phase string) health {
 	if l := s.shown.limits; l != nil {
 		for _, n := range l.Refused() {
 			h.Throttled += n
+		}
+	}
+	for _, is := range s.shown.issuers {
+		if f := is.Figures(); f.Failing {
+			h.Issuers = append(h.Issuers, f.Issuer)
 		}
 	}
 	for _, r := range s.fleet.List(false) {

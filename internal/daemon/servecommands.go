@@ -268,6 +268,9 @@ func runStatus(ctx context.Context, addr string, out io.Writer) error {
 	if h.Limit > 0 {
 		fmt.Fprintf(out, "             %d of %d connections; %d requests were refused as too many; %s of %s free for the data\n", h.Connections, h.Limit, h.Throttled, bytesText(h.Free), bytesText(h.Size))
 	}
+	for _, issuer := range h.Issuers {
+		fmt.Fprintf(out, "             issuer %s: its signing keys could not be fetched when that was last tried; the log says why, see to the issuer, the way to it and outbound.ca-file\n", issuer)
+	}
 	good := h.Phase == "ready"
 	for _, d := range h.HSMs {
 		fmt.Fprintf(out, "%-12s %s %s\n", d.State, d.Name, d.Domain)

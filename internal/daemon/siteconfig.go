@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -192,10 +194,19 @@ func configError(err error) error {
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
 		line, _ := bad.Position()
-		return fmt.Errorf("line %d: %s", line, strings.TrimPrefix(bad.Error(), "toml: "))
+		text := strings.TrimPrefix(bad.Error(), "toml: ")
+		if m := wrongKind.FindStringSubmatch(text); m != nil { // the library's words have names of our types
+			text = fmt.Sprintf("%s: what is needed is %s, not a TOML %s", strings.Join(bad.Key(), "."), cmp.Or(kinds[m[2]], "something else"), m[1])
+		}
+		return fmt.Errorf("line %d: %s", line, text)
 	}
 	return err
 }
+
+var wrongKind = regexp.MustCompile(`^cannot decode TOML (\w+) into (?:struct field \S+ of type )?(\S+)$`)
+
+// kinds are the types of keys in the words of the page.
+var kinds = map[string]string{"string": "a text in quotes", "bool": "true or false", "int": "a whole number without quotes", "[]string": "a list of texts: [\"…\"]"}
 
 // smallLetters refuses keys in other letter case: the decoder would take them, and the last of two spellings
 // would count.

@@ -53,3 +53,29 @@ func TestHealthHost(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusNamesFailingIssuers: nobody can sign in, and status says whose keys are missing.
+func TestStatusNamesFailingIssuers(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t, "")
+	r.init()
+	s := r.serve(ServeOptions{})
+	status := func() string {
+		var out strings.Builder
+		if err := runStatus(t.Context(), s.health.String(), &out); err != nil {
+			t.Errorf("%v", err)
+		}
+		return out.String()
+	}
+	if text := status(); strings.Contains(text, "issuer ") {
+		t.Errorf("before anybody asked: %s", text)
+	}
+	token := r.idp.sign(r.idp.good("https://" + siteHost))
+	r.idp.srv.Close()
+	if resp := r.ask(http.MethodGet, "https://"+siteHost+"/subscriptions?api-version=2022-12-01", token); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%d", resp.StatusCode)
+	}
+	if text := status(); !strings.Contains(text, "issuer "+r.idp.srv.URL+": its signing keys could not be fetched") {
+		t.Errorf("%s", text)
+	}
+}
