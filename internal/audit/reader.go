@@ -59,8 +59,8 @@ func NewReader(path string, pos Position) (*Reader, error) {
 	if pos == (Position{}) {
 		return r, nil
 	}
-	if filepath.Base(pos.File) != pos.File {
-		return nil, fmt.Errorf("%w: %q is no name of a file", ErrBroken, pos.File)
+	if b, _ := Base(filepath.Join(filepath.Dir(base), pos.File)); b != filepath.Clean(base) || filepath.Base(pos.File) != pos.File || pos.Offset < 0 {
+		return nil, fmt.Errorf("%w: %q at %d is no place in this chain", ErrBroken, pos.File, pos.Offset)
 	}
 	path = filepath.Join(filepath.Dir(base), pos.File)
 	f, err := os.Open(path)
@@ -69,6 +69,9 @@ func NewReader(path string, pos Position) (*Reader, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || st.Size() < pos.Offset {
+		return nil, errors.Join(fmt.Errorf("%w: %s does not reach to where line %d ended", ErrBroken, path, pos.Seq), err, f.Close())
 	}
 	if err := r.onto(f, pos.Offset); err != nil {
 		return nil, errors.Join(err, r.Close())

@@ -136,7 +136,8 @@ func TestPositions(t *testing.T) {
 	if got, _ := r.counts(); err != nil || x.Needed(chain, 2) || !x.Needed(chain, 3) || got != 2 {
 		t.Errorf("%v: %d messages", err, got)
 	}
-	for _, bad := range []string{"junk", `{"file":"a.jsonl","offset":7,"seq":2,"hash":"00"}`, `{"file":"none.jsonl","offset":7,"seq":2,"hash":"00"}`} {
+	for _, bad := range []string{"junk", `{"file":"a.jsonl","offset":7,"seq":2,"hash":"00"}`, `{"file":"none.jsonl","offset":7,"seq":2,"hash":"00"}`,
+		`{"file":"a.jsonl","offset":-7,"seq":2,"hash":"00"}`, `{"file":"a.jsonl","offset":9223372036854775807,"seq":2,"hash":"00"}`, `{"file":"../a.jsonl","offset":7,"seq":2,"hash":"00"}`, `{"file":".","offset":7,"seq":2,"hash":"00"}`} {
 		if err := os.WriteFile(positionFile(chain), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
