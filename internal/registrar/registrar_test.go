@@ -147,6 +147,10 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: %v", o, err)
 		}
 	}
+	name, _, _ := strings.Cut(u.UPN, "@")
+	if _, err := r.Do(t.Context(), Order{Verb: "user add", Name: name}); !errors.Is(err, cloud.ErrExists) || !strings.Contains(err.Error(), "set-password") {
+		t.Errorf("somebody who is there already: %v", err)
+	}
 	if _, err := r.Do(t.Context(), Order{Verb: "user rename"}); !errors.Is(err, ErrUnknownOrder) {
 		t.Error(err)
 	}

@@ -59,6 +59,9 @@ func (r *Registrar) addUser(ctx context.Context, o Order) (any, error) {
 		o.DisplayName, _, _ = strings.Cut(upn, "@")
 	}
 	u, err := r.Cloud.AddUser(ctx, cloud.User{UPN: upn, DisplayName: o.DisplayName}, secret)
+	if errors.Is(err, cloud.ErrExists) {
+		return nil, fmt.Errorf("user %q: %w; 'redoubtd identity user set-password' gives them another password", upn, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("user %q: %w", upn, err)
 	}
