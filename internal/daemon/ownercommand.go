@@ -48,7 +48,7 @@ That it happened, and who on this machine did it, becomes an entry of the audit 
 const entryOwnerAdd = "SubscriptionOwnerAdd"
 
 // addOwner makes an Owner and tells the audit logs: the control plane's before, the HSMs' in the same transaction, or before
-// it where there are more than 62. So no log misses what happened.
+// it where there are more than 61. So no log misses what happened.
 func addOwner(ctx context.Context, cfg Config, id, reason string, out io.Writer) (err error) {
 	if !isGUID(id) {
 		return fmt.Errorf("%q is not an object id such as 0a0a0a0a-0b0b-0c0c-0d0d-0e0e0e0e0e0e", id)
