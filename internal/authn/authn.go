@@ -4,7 +4,7 @@
 // A token is accepted only when all of this holds: it is a compact JWS of at most MaxTokenBytes whose
 // algorithm is on its issuer's list (asymmetric algorithms only; "none" and HS* cannot be configured); its
 // "iss" equals a configured issuer byte for byte and that issuer's key set verifies the signature; neither its
-// header's nor its own "typ" says that it is something else than an access token; no claim occurs twice; its "aud"
+// header's nor its own "typ" says that it is something else than an access token, and it is not bound to a key ("cnf"); no claim occurs twice; its "aud"
 // is one of the configured audiences; the clock is between "nbf" and "exp", give or take Skew; and its tenant
 // is the configured one. The audiences come from configuration and never from a Host header, so a client
 // cannot talk the server into accepting a token that was made for somebody else.
@@ -197,6 +197,9 @@ func (v *Verifier) check(c claims, issuer Issuer, now time.Time) error {
 	}
 	if c.ForClient {
 		return fmt.Errorf("%w: it is an ID token, not an access token", ErrBadToken)
+	}
+	if c.Bound { // to take it as it is would be to let whoever has stolen it use it
+		return fmt.Errorf("%w: it is bound to a key of its client (cnf), of which no proof is taken here; have the issuer give that client plain bearer tokens", ErrBadToken)
 	}
 	if c.Expires == 0 {
 		return fmt.Errorf("%w: it has no expiry time", ErrBadToken)

@@ -52,6 +52,7 @@ type claims struct {
 	Groups      texts
 	MoreGroups  bool // the issuer has left groups out of the token
 	ForClient   bool // it is an ID token of Entra ID
+	Bound       bool // whoever shows it has to prove that they have a key
 }
 
 // parseClaims reads claims by the names that an issuer gives them.
@@ -82,19 +83,26 @@ func parseClaims(payload []byte, n ClaimNames, subjectIsID bool) (c claims, err 
 		return claims{}, unreadable(err)
 	}
 	c.MoreGroups = more
+	c.Bound = m.has("cnf") // RFC 7800: of DPoP, of mutual TLS (RFC 8705), of Entra ID's PoP tokens
 	c.ForClient, err = m.entraIDToken()
 	return c, err
 }
 
-// entraIDToken tells ID tokens of Entra ID's version 2 from its access tokens, which no "typ" does: only access tokens
-// name the client that they were given to, in "azp". The audience of both is an application's id.
+// entraIDToken tells ID tokens of Entra ID from its access tokens, which no "typ" does: only access tokens name the client
+// that they were given to, in "azp" or, of version 1, in "appid" ("idtyp" is in access tokens only, too). The audience of
+// both may be an application's id.
 func (m members) entraIDToken() (bool, error) {
 	var version any
 	if err := m.read("ver", &version); err != nil {
 		return false, unreadable(err)
 	}
-	_, access := m["azp"]
-	return version == "2.0" && !access, nil
+	return version == "2.0" && !m.has("azp") || version == "1.0" && !m.has("appid") && !m.has("idtyp"), nil
+}
+
+// has tells whether there is a member, and not null.
+func (m members) has(name string) bool {
+	b, ok := m[name]
+	return ok && string(b) != "null"
 }
 
 // readApp tells programs from people.

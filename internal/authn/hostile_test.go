@@ -60,22 +60,25 @@ func TestTokensOfOtherKinds(t *testing.T) {
 	}
 	parts := strings.Split(good(t, nil), ".")
 	for name, token := range map[string]string{
-		"an ID token":         good(t, map[string]any{"typ": "ID"}),
-		"one of Entra ID":     good(t, map[string]any{"ver": "2.0", "appid": nil, "idtyp": nil, "nonce": "12345"}),
-		"a DPoP token":        good(t, map[string]any{"typ": "DPoP"}),
-		"a logout token":      signAs(t, "logout+jwt", b),
-		"a nested token":      signAs(t, "JWT", []byte(good(t, nil))),
-		"an encrypted token":  strings.Join(append(parts, parts[1:]...), "."),
-		"a list of claims":    signAs(t, "", append(append([]byte("["), b...), ']')),
-		"no claims":           signAs(t, "", []byte("null")),
-		"a numeric object id": good(t, map[string]any{"oid": 12}),
-		"a numeric group":     good(t, map[string]any{"groups": []any{12}}),
+		"an ID token":          good(t, map[string]any{"typ": "ID"}),
+		"one of Entra ID":      good(t, map[string]any{"ver": "2.0", "appid": nil, "idtyp": nil, "nonce": "12345"}),
+		"one of version 1":     good(t, map[string]any{"ver": "1.0", "appid": nil, "idtyp": nil}),
+		"a DPoP token":         good(t, map[string]any{"typ": "DPoP"}),
+		"a bound token":        good(t, map[string]any{"typ": "Bearer", "cnf": map[string]any{"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}),
+		"one with a key in it": good(t, map[string]any{"cnf": map[string]any{"jwk": map[string]any{"kty": "RSA"}}}),
+		"a logout token":       signAs(t, "logout+jwt", b),
+		"a nested token":       signAs(t, "JWT", []byte(good(t, nil))),
+		"an encrypted token":   strings.Join(append(parts, parts[1:]...), "."),
+		"a list of claims":     signAs(t, "", append(append([]byte("["), b...), ']')),
+		"no claims":            signAs(t, "", []byte("null")),
+		"a numeric object id":  good(t, map[string]any{"oid": 12}),
+		"a numeric group":      good(t, map[string]any{"groups": []any{12}}),
 	} {
 		if id, err := v.Verify(t.Context(), token); !errors.Is(err, ErrBadToken) {
 			t.Errorf("%s: %+v, %v", name, id, err)
 		}
 	}
-	for _, more := range []map[string]any{{"ver": "2.0", "appid": nil, "azp": "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}, {"ver": "1.0"}, {"ver": 2}} {
+	for _, more := range []map[string]any{{"ver": "2.0", "appid": nil, "azp": "04b07795-8ddb-461a-bbee-02f9e1bf7b46"}, {"ver": "1.0"}, {"ver": "1.0", "appid": nil}, {"ver": "1.0", "idtyp": nil}, {"ver": 2}, {"cnf": nil}} {
 		if _, err := v.Verify(t.Context(), good(t, more)); err != nil {
 			t.Errorf("%v: %v", more, err)
 		}

@@ -95,7 +95,7 @@ func (s *Site) Token(id, audience string) string {
 // Claims are those of a genuine token for the data plane, to be changed and signed by Forge.
 func (s *Site) Claims(id string) map[string]any {
 	now := s.Clock.Now().Unix()
-	return map[string]any{"aud": Devices, "iss": s.Issuer.URL(), "tid": s.Account.Tenant.ID, "oid": id, "sub": id, "iat": now, "nbf": now, "exp": now + 3600, "ver": "1.0"}
+	return map[string]any{"aud": Devices, "iss": s.Issuer.URL(), "tid": s.Account.Tenant.ID, "oid": id, "sub": id, "iat": now, "nbf": now, "exp": now + 3600, "ver": "1.0", "idtyp": "user"}
 }
 
 // Forge makes a compact JWS of claims with the header's alg: RS256 is signed with the site's issuer key
