@@ -127,8 +127,8 @@ func TestMetricsOfServe(t *testing.T) {
 	if n := m.value("redoubt_connections"); n < 1 || n > 70 || m.value("redoubt_connections_accepted_total") < n {
 		t.Errorf("%v connections are open", n)
 	}
-	// Each change is a transaction at least, and what it says is in the chain.
-	if a, b := before.value("redoubt_store_transactions_total", "result=done"), m.value("redoubt_store_transactions_total", "result=done"); b < a+2 {
+	// A change is a transaction at least; that its entry was moved to the file is another, perhaps a moment later.
+	if a, b := before.value("redoubt_store_transactions_total", "result=done"), m.value("redoubt_store_transactions_total", "result=done"); b < a+1 {
 		t.Errorf("%v transactions, then %v", a, b)
 	}
 	if a, b := m.value("redoubt_store_transactions_total", "result=done"), m.value("redoubt_store_commit_duration_seconds"); b > a || b == 0 {
