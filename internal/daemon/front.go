@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +23,18 @@ const (
 	headerBytes = 64 << 10
 )
 
-// paced puts every request's body under the front's pace.
-func paced(next http.Handler) http.Handler {
+// paced puts every request's body under the front's pace. A request that a fault of this program ends is in the log, and its
+// connection ends with it; what package http says by itself is about connections, and for debugging.
+func paced(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p != http.ErrAbortHandler { //nolint:errorlint // the very value, as package http compares it
+					log.ErrorContext(r.Context(), "a request was ended by a fault of this program; please report it", "method", r.Method, "fault", p, "stack", string(debug.Stack()))
+				}
+				panic(http.ErrAbortHandler)
+			}
+		}()
 		azhttp.LimitBody(w, r)
 		next.ServeHTTP(w, r)
 	})

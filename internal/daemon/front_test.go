@@ -321,7 +321,7 @@ func accepting(addr net.Addr) bool {
 func TestEveryBodyHasAPace(t *testing.T) {
 	t.Parallel()
 	kinds := make(chan string, 2)
-	addr := plainServer(t, paced(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { kinds <- fmt.Sprintf("%T", r.Body) })))
+	addr := plainServer(t, paced(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { kinds <- fmt.Sprintf("%T", r.Body) }), discard()))
 	for _, body := range []io.Reader{strings.NewReader("x"), nil} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr, body)
 		if err != nil {

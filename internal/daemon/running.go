@@ -30,7 +30,7 @@ const stopTime = 10 * time.Second
 
 // newServer makes an HTTP/1.1 server with the front's limits.
 func (r *running) newServer(h http.Handler, header time.Duration, log *slog.Logger) *http.Server {
-	srv := &http.Server{Handler: paced(h), ConnState: r.fresh.state, ReadHeaderTimeout: header, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+	srv := &http.Server{Handler: paced(h, log), ConnState: r.fresh.state, ReadHeaderTimeout: header, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	r.servers = append(r.servers, srv)
