@@ -146,7 +146,7 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.fleet, err = s.openFleet(ctx, fleet.Config{Store: st, Roots: roots, OpenAudit: logs.open, OpenContainer: s.openContainer, Clock: time.Now,
-		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Trail: s.trail, Log: s.log}, l.ReadyKeys)
+		RestorePointMaxAge: time.Duration(l.RestorePointMaxAge), MaxKeys: l.Keys, MaxVersions: l.Versions, Attestation: believed, SyncAudit: s.cfg.Audit.Sync, Trail: s.trail, NoIdentities: true, Log: s.log}, l.ReadyKeys)
 	return err
 }
 

@@ -262,7 +262,7 @@ func TestServeBackup(t *testing.T) {
 	}{
 		"another suffix": {client.Storage{URI: "https://contosobackup.blob.core.windows.net/" + box, SAS: to.SAS}, "suffix"},
 		"the server":     {client.Storage{URI: "https://" + r.addr + "/" + box, SAS: to.SAS}, "IP address"},
-		"an identity":    {client.Storage{URI: to.URI, ManagedIdentity: true}, "SAS"},
+		"an identity":    {client.Storage{URI: to.URI, ManagedIdentity: true}, "this server has no managed identities"},
 	} {
 		_, err := h.StartBackup(ctx, c.st)
 		says(t, what, err, "BadRequest", c.word)

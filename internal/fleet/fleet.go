@@ -106,6 +106,7 @@ type Config struct {
 	Attestation        hsm.AttestationVerifier
 	SyncAudit          bool         // see hsm.Config
 	Trail              *audit.Trail // has what the fleet does to an HSM by itself; may be nil
+	NoIdentities       bool         // there are no managed identities to attach
 	Log                *slog.Logger
 }
 
@@ -230,11 +231,15 @@ func (f *Fleet) open(ctx context.Context, m *member) {
 
 func (f *Fleet) deviceConfig(r *Resource) hsm.Config {
 	name := strings.ToLower(r.Name)
+	identities := func() []string { return f.current(name).Identities }
+	if f.cfg.NoIdentities {
+		identities = nil
+	}
 	return hsm.Config{ID: r.ID, Name: r.Name, Store: f.cfg.Store, Roots: f.cfg.Roots, OpenContainer: f.cfg.OpenContainer, MakeKey: f.cfg.MakeKey, Clock: f.cfg.Clock,
 		RestorePointMaxAge: f.cfg.RestorePointMaxAge, RetentionDays: r.RetentionDays, MaxKeys: f.cfg.MaxKeys, MaxVersions: f.cfg.MaxVersions, Attestation: f.cfg.Attestation, Log: f.cfg.Log,
 		SyncAudit: f.cfg.SyncAudit, Resource: audited(r),
 		PurgeProtected: func() bool { return f.current(name).PurgeProtection },
-		Identities:     func() []string { return f.current(name).Identities }}
+		Identities:     identities}
 }
 
 // audited is how r is named in its audit entries.

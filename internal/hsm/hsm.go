@@ -53,7 +53,7 @@ type Config struct {
 	MaxKeys            int // keys the HSM can have, soft-deleted ones included; 0: the service's 5,000
 	MaxVersions        int // versions a key can have; 0: the service's 100
 	PurgeProtected     func() bool
-	Identities         func() []string     // resource ids of the user-assigned identities attached now
+	Identities         func() []string     // resource ids of the user-assigned identities attached now; nil: the server has no identities
 	Attestation        AttestationVerifier // nil: no attestation token is believed
 	Resource           audit.Resource      // this HSM in its audit entries
 	SyncAudit          bool                // entries of operations that change nothing are durable before the answer, too

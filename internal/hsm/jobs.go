@@ -206,6 +206,9 @@ func (c *call) prepare(kind string, t Target, need string) (*runningJob, error) 
 	var hide []string
 	switch {
 	case t.UseIdentity:
+		if c.h.cfg.Identities == nil {
+			return nil, fmt.Errorf("%w: this server has no managed identities; give a SAS token (%s)", ErrBadTarget, sasCommand(t.URI, need))
+		}
 		r.Identities = c.h.identities()
 		if len(r.Identities) == 0 {
 			return nil, fmt.Errorf("%w: no managed identity is attached to the HSM; attach one (az keyvault update-hsm --hsm-name %s --mi-user-assigned IDENTITY), or use a SAS token", ErrBadTarget, c.h.cfg.Name)

@@ -39,6 +39,9 @@ func (h *HSM) checkRestorePoint(d device, uri string) error {
 
 func (h *HSM) backupCommand(uri string) string {
 	container, account := containerAndAccount(uri)
+	if h.cfg.Identities == nil {
+		return fmt.Sprintf("az keyvault backup start --hsm-name %s --storage-account-name %s --blob-container-name %s --storage-container-SAS-token SAS, with permissions %s", h.cfg.Name, account, container, needBackup)
+	}
 	return fmt.Sprintf("az keyvault backup start --hsm-name %s --storage-account-name %s --blob-container-name %s --use-managed-identity true (or --storage-container-SAS-token SAS, with permissions %s)", h.cfg.Name, account, container, needBackup)
 }
 

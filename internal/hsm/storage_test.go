@@ -223,14 +223,29 @@ func TestStorageRefused(t *testing.T) {
 	}
 }
 
+// TestNoIdentity: without a managed identity a job says how to attach one; where there are none, what else to give. So does
+// the demand for a restore point.
 func TestNoIdentity(t *testing.T) {
 	t.Parallel()
-	r, _ := newActiveDR(t, func(r *testHSM) { r.cfg.Identities = nil })
-	_, err := r.StartBackup(t.Context(), admin, Target{URI: backupURI, UseIdentity: true})
-	if !errors.Is(err, ErrBadTarget) {
-		t.Error(err)
+	for _, tc := range []struct {
+		identities func() []string
+		says, not  string
+	}{
+		{func() []string { return nil }, "az keyvault update-hsm --hsm-name ContosoMHSM --mi-user-assigned", "no managed identities"},
+		{nil, "az storage container generate-sas", "update-hsm"},
+	} {
+		r, _ := newActiveDR(t, func(r *testHSM) { r.cfg.Identities = tc.identities })
+		_, err := r.StartBackup(t.Context(), admin, Target{URI: backupURI, UseIdentity: true})
+		if !errors.Is(err, ErrBadTarget) || strings.Contains(err.Error(), tc.not) {
+			t.Error(err)
+		}
+		mustSay(t, err, tc.says)
+		_, err = r.StartRestore(t.Context(), admin, sasTarget(backupURI), "mhsm-ContosoMHSM-2026010203040500")
+		if !errors.Is(err, ErrNoRestorePoint) || strings.Contains(err.Error(), "--use-managed-identity") != (tc.identities != nil) {
+			t.Error(err)
+		}
+		mustSay(t, err, "az keyvault backup start --hsm-name ContosoMHSM", "--storage-container-SAS-token SAS")
 	}
-	mustSay(t, err, "az keyvault update-hsm --hsm-name ContosoMHSM --mi-user-assigned")
 }
 
 // TestWide: content of several pages comes back whole, and the manifest counts it.
