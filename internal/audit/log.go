@@ -89,6 +89,10 @@ func openOn(d disk, path string, o Options) (*Log, error) {
 	if n := len(files); n > 0 {
 		l.path = files[n-1].Path
 		if err := l.follow(files); err != nil {
+			var d *damage
+			if errors.As(err, &d) {
+				return nil, err // which names the file
+			}
 			return nil, fmt.Errorf("%s: %w", l.path, err)
 		}
 	}

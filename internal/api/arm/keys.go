@@ -59,17 +59,9 @@ func (q *request) keyCall() (k keyCall, err error) {
 		return k, err
 	}
 	ip, _, _ := net.SplitHostPort(q.RemoteAddr)
-	k.who = hsm.Caller{Principal: q.who.Principal, RequestID: q.ID, IP: ip, Client: cut(q.UserAgent(), 256), Version: cut(q.askedVersion(), 32),
-		URI: cut("https://"+q.Host+q.URL.EscapedPath(), 2048), Status: azhttp.StatusOf, Barred: k.res.AdmitTrusted(ip, q.who.Principal.ID)}
+	k.who = hsm.Caller{Principal: q.who.Principal, RequestID: q.ID, IP: ip, Client: azhttp.Clip(q.UserAgent(), 256), Version: azhttp.Clip(q.askedVersion(), 32),
+		URI: azhttp.Clip("https://"+q.Host+q.URL.EscapedPath(), 2048), Status: azhttp.StatusOf, Barred: k.res.AdmitTrusted(ip, q.who.Principal.ID)}
 	return k, nil
-}
-
-// cut cuts a text that a client chose. What is left does not hold the rest: entries wait in memory.
-func cut(s string, n int) string {
-	if len(s) > n {
-		return strings.Clone(s[:n])
-	}
-	return s
 }
 
 func createHSMKey(q *request) (azhttp.Reply, error) {

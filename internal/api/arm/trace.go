@@ -81,11 +81,11 @@ func (q *request) entry(status int, err error) audit.Entry {
 		name = "UnknownOperation"
 	}
 	e := q.AuditEntry(name, q.who.Principal, status, err)
-	e.Target, e.Version = q.scope, cut(q.askedVersion(), 32)
+	e.Target, e.Version = q.scope, azhttp.Clip(q.askedVersion(), 32)
 	if e.Target == "" {
 		e.Target = resourceScope(q.Path)
 	}
-	e.Target = cut(e.Target, 1024) // anybody with a token can ask for a place with an endless name
+	e.Target = azhttp.Clip(e.Target, 1024) // anybody with a token can ask for a place with an endless name
 	e.Resource = q.resource(e.Target)
 	maps.Copy(e.Details, q.details)
 	return e
@@ -96,7 +96,7 @@ func (q *request) note(name, value string) {
 	if q.details == nil {
 		q.details = make(map[string]string)
 	}
-	q.details[name] = cut(value, 256)
+	q.details[name] = azhttp.Clip(value, 256)
 }
 
 // resource is the one that a scope is about.

@@ -16,8 +16,8 @@ import (
 func (rq *Request) AuditEntry(operation string, who rbac.Principal, status int, err error) audit.Entry {
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
 	e := audit.Entry{Operation: operation, Result: "Success", Status: status, Principal: who.ID, AppID: who.AppID, UPN: who.UPN, CallerIP: ip,
-		ClientInfo: clip(rq.UserAgent(), 256), RequestID: rq.ID, RequestURI: AuditedURI(rq.Request), DurationMS: float64(rq.Elapsed().Microseconds()) / 1000,
-		Details: map[string]string{"method": clip(rq.Verb(), 16)}}
+		ClientInfo: Clip(rq.UserAgent(), 256), RequestID: rq.ID, RequestURI: AuditedURI(rq.Request), DurationMS: float64(rq.Elapsed().Microseconds()) / 1000,
+		Details: map[string]string{"method": Clip(rq.Verb(), 16)}}
 	if err == nil && status < 400 {
 		return e
 	}
@@ -25,7 +25,7 @@ func (rq *Request) AuditEntry(operation string, who rbac.Principal, status int, 
 		e.Result = "Denied"
 	}
 	if err != nil {
-		e.Reason = clip(err.Error(), 512)
+		e.Reason = Clip(err.Error(), 512)
 	}
 	return e
 }
@@ -35,19 +35,19 @@ func (rq *Request) AuditEntry(operation string, who rbac.Principal, status int, 
 func AuditedURI(r *http.Request) string {
 	path, query := r.URL.EscapedPath(), r.URL.RawQuery
 	if !strings.Contains(query, "&") && harmless(query) || query == "" {
-		return address(clip(r.Host, 255), path, query)
+		return address(Clip(r.Host, 255), path, query)
 	}
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
 		if !harmless(pair) {
 			name, _, named := strings.Cut(pair, "=")
 			if pair = "..."; named {
-				pair = clip(name, 32) + "=..."
+				pair = Clip(name, 32) + "=..."
 			}
 		}
 		kept = append(kept, pair)
 	}
-	return address(clip(r.Host, 255), path, strings.Join(kept, "&"))
+	return address(Clip(r.Host, 255), path, strings.Join(kept, "&"))
 }
 
 // harmless tells of name=value in a query that its value may be recorded.
@@ -65,9 +65,9 @@ const longestURI = 2048
 
 func address(host, path, query string) string {
 	if query == "" {
-		return clip("https://"+host+path, longestURI)
+		return Clip("https://"+host+path, longestURI)
 	}
-	return clip("https://"+host+path+"?"+query, longestURI)
+	return Clip("https://"+host+path+"?"+query, longestURI)
 }
 
 // Unquery is a name or value of a query as it was meant; one that is not escaped as it must be stays as it is.
@@ -81,8 +81,8 @@ func Unquery(s string) string {
 	return s
 }
 
-// clip cuts a text that a client chose. What is left does not hold the rest: entries wait in memory.
-func clip(s string, n int) string {
+// Clip cuts a text that a client chose to n bytes. What is left does not hold the rest: entries wait in memory.
+func Clip(s string, n int) string {
 	if len(s) > n {
 		return strings.Clone(s[:n])
 	}

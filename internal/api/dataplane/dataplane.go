@@ -213,7 +213,7 @@ func (h *Handler) authenticate(rq *azhttp.Request, tenant string) (hsm.Caller, a
 		return hsm.Caller{}, azhttp.Reply{}, err
 	}
 	ip, _, _ := net.SplitHostPort(rq.RemoteAddr)
-	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: clip(rq.UserAgent(), 256), Status: azhttp.StatusOf}, azhttp.Reply{}, nil
+	return hsm.Caller{Principal: id.Principal, RequestID: rq.ID, IP: ip, Client: azhttp.Clip(rq.UserAgent(), 256), Status: azhttp.StatusOf}, azhttp.Reply{}, nil
 }
 
 func (h *Handler) challenge(rq *azhttp.Request, tenant string) {
@@ -222,11 +222,3 @@ func (h *Handler) challenge(rq *azhttp.Request, tenant string) {
 
 // base is the HSM's URL as this client sees it, without a trailing slash.
 func (q *request) base() string { return "https://" + q.Host }
-
-// clip cuts a text that a client chose. What is left does not hold the rest: entries wait in memory.
-func clip(s string, n int) string {
-	if len(s) > n {
-		return strings.Clone(s[:n])
-	}
-	return s
-}

@@ -62,7 +62,7 @@ func askedVersion(query string, poll bool) (apiVersion, error) {
 			continue
 		}
 		if v = azhttp.Unquery(v); found && v != name {
-			return 0, badVersion("InvalidApiVersionParameter", "The api-version is given twice, as '"+clip(name, 32)+"' and as '"+clip(v, 32)+"'.")
+			return 0, badVersion("InvalidApiVersionParameter", "The api-version is given twice, as '"+azhttp.Clip(name, 32)+"' and as '"+azhttp.Clip(v, 32)+"'.")
 		}
 		name, found = v, true
 	}
@@ -74,7 +74,7 @@ func askedVersion(query string, poll bool) (apiVersion, error) {
 	}
 	v, known := versionsByName[name]
 	if !known {
-		return 0, badVersion("InvalidApiVersionParameter", "The api-version '"+clip(name, 32)+"' is invalid.")
+		return 0, badVersion("InvalidApiVersionParameter", "The api-version '"+azhttp.Clip(name, 32)+"' is invalid.")
 	}
 	return v, nil
 }
